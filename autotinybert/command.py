@@ -1,0 +1,138 @@
+"""The frame around every command: what it prints, where, and with which exit code.
+
+A command is a function that returns an `Answer` or raises. The frame turns that into the
+contract that all commands share: 0 done, 1 the work failed, 2 bad usage or bad input; one plain
+line on stderr for an error; one JSON object on stdout with `--json`, errors too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from autotinybert import __version__
+from autotinybert.errors import AutoTinyBertError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say when it is done.
+
+    Attributes:
+        data: the JSON object that `--json` prints.
+        text: what a person reads instead; printed as it is.
+        exit_code: 0, or 1 where the work was done and its result is a refusal.
+    """
+
+    data: dict[str, Any]
+    text: str = ""
+    exit_code: int = 0
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it so)
+    if wanted:
+        typer.echo(f"autotinybert {__version__}")
+        raise typer.Exit
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout, errors too.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what another request left in --out.")
+]
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version.")
+]
+
+
+@dataclass
+class _Interrupted(Exception):
+    number: int = field(default=signal.SIGINT)
+
+
+def _raise_interrupted(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Interrupted(number)
+
+
+@contextlib.contextmanager
+def _termination_as_exception() -> Iterator[None]:
+    """Lets `kill` and Ctrl-C unwind the stack, so that children are stopped and files closed."""
+    previous = {
+        number: signal.signal(number, _raise_interrupted)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run_command(function: Callable[..., Answer], name: str, argv: Sequence[str]) -> int:
+    """Runs one command and returns its exit code.
+
+    Args:
+        function: a function with typer annotations that returns an `Answer`.
+        name: the command's name, for its help text.
+        argv: its arguments, without the name.
+    """
+    as_json = "--json" in argv
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(name=name)(function)
+    try:
+        with _termination_as_exception():
+            answer = app(args=list(argv), prog_name=name, standalone_mode=False)
+        if not isinstance(answer, Answer):  # --help and --version return an exit code
+            return int(answer or 0)
+        # A non-finite number would make the line invalid JSON for other readers.
+        text = json.dumps(answer.data, allow_nan=False) if as_json else answer.text
+        if text:
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+        return answer.exit_code
+    except AutoTinyBertError as error:
+        return _report(name, str(error), error.exit_code, as_json=as_json)
+    except TyperException as error:
+        message = f"{error.format_message().rstrip('.')}; see {name} --help"
+        return _report(name, message, 2, as_json=as_json)
+    except (typer.Abort, _Interrupted) as error:
+        number = getattr(error, "number", signal.SIGINT)
+        return _report(
+            name,
+            "interrupted: run the same command again to go on",
+            128 + int(number),
+            as_json=as_json,
+        )
+    except BrokenPipeError:
+        # The reader (`head`, say) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        message = f"{error.strerror or error}{where}: make room or fix access, then run it again"
+        return _report(name, message, 1, as_json=as_json)
+
+
+def _report(name: str, message: str, exit_code: int, *, as_json: bool) -> int:
+    line = " ".join(message.split())
+    if as_json:
+        sys.stdout.write(json.dumps({"error": line}) + "\n")
+        sys.stdout.flush()
+    sys.stderr.write(f"{name}: {line}\n")
+    return exit_code
+
+
+def main(function: Callable[..., Answer], name: str) -> NoReturn:
+    """Runs a command as a program."""
+    raise SystemExit(run_command(function, name, sys.argv[1:]))

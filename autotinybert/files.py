@@ -1,0 +1,202 @@
+"""Files that are whole or absent, and the rule for `--out` folders.
+
+An output folder belongs to one request. `request.json` in it says which, and whether it is
+finished, so that the same command typed again resumes or says that it is done, and a different
+command never mixes its files with those already there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from autotinybert.errors import DamagedFileError, InputError
+
+REQUEST_FILE = "request.json"
+
+OutputState = Literal["new", "unfinished", "finished"]
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Raises:
+        ValueError: for NaN or infinity, which JSON does not have.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_text(text: str) -> str:
+    """The SHA-256 of `text` in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """Opens a text file for writing that appears under its name complete or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(
+            f"cannot write in {path.parent}: {error.strerror}; choose a folder you can write to"
+        ) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a result is as readable as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` as indented JSON, whole or not at all."""
+    with whole_file(path) as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.write("\n")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds one object.
+
+    Raises:
+        DamagedFileError: if it cannot be read, is no JSON, or is not one object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DamagedFileError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{path} is not valid JSON (torn, truncated or edited?): make it anew"
+        ) from error
+    if not isinstance(value, dict):
+        raise DamagedFileError(f"{path} does not hold one JSON object: make it anew")
+    return value
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """One command's output folder, and what it already holds.
+
+    Attributes:
+        path: the folder; it may not exist yet.
+        command: the name of the command that writes it.
+        request: everything that decides its contents, as JSON values.
+        state: what was found when it was claimed.
+    """
+
+    path: Path
+    command: str
+    request: Mapping[str, Any]
+    state: OutputState
+
+    @classmethod
+    def claim(
+        cls,
+        path: Path,
+        command: str,
+        request: Mapping[str, Any],
+        *,
+        files: Sequence[str],
+        overwrite: bool = False,
+    ) -> OutputFolder:
+        """Decides what `--out path` means for this request; changes nothing on disk.
+
+        Args:
+            path: the folder asked for.
+            command: the command's name.
+            request: everything that decides the contents.
+            files: the names of the files the command writes.
+            overwrite: replace another request's files instead of refusing. Files that the
+                command does not write are left alone.
+
+        Raises:
+            InputError: if the folder belongs to something else.
+        """
+        if path.exists() and not path.is_dir():
+            raise InputError(f"--out {path} is a file: name a folder")
+        present = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        # Left behind by a write that was killed: never somebody's work.
+        present = {name for name in present if not name.startswith(".")}
+        if not present:
+            return cls(path, command, request, "new")
+        if REQUEST_FILE in present:
+            found = read_json_object(path / REQUEST_FILE)
+            if found.get("command") == command and found.get("request") == dict(request):
+                state: OutputState = (
+                    "finished" if found.get("status") == "finished" else "unfinished"
+                )
+                if overwrite:
+                    state = "new"
+                return cls(path, command, request, state)
+            why = f"holds a different request ({_difference(found, command, request)})"
+        else:
+            why = f"holds other files ({', '.join(sorted(present)[:3])})"
+        if overwrite:
+            return cls(path, command, request, "new")
+        raise InputError(
+            f"--out {path} {why}: choose another folder, or --overwrite to replace "
+            f"{', '.join(files)} in it"
+        )
+
+    def begin(self, files: Sequence[str]) -> None:
+        """Makes the folder, removes the old `files` of a new request, and marks it unfinished.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self.state == "new":
+                for name in files:
+                    (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write --out {self.path}: {error.strerror}; choose another folder"
+            ) from error
+        self._write("unfinished")
+
+    def finish(self) -> None:
+        """Marks the request finished."""
+        self._write("finished")
+
+    def _write(self, status: str) -> None:
+        write_json(
+            self.path / REQUEST_FILE,
+            {"command": self.command, "status": status, "request": dict(self.request)},
+        )
+
+
+def _difference(found: Mapping[str, Any], command: str, request: Mapping[str, Any]) -> str:
+    """Names what tells the request found in a folder from the one made now."""
+    if found.get("command") != command:
+        return f"of {found.get('command')}"
+    before = found.get("request")
+    if not isinstance(before, dict):
+        return "unreadable"
+    names = sorted(name for name in {*before, *request} if before.get(name) != request.get(name))
+    return ", ".join(f"{name} was {json.dumps(before.get(name))[:60]}" for name in names[:3])

@@ -1,0 +1,218 @@
+"""Measurements as columns: one row per architecture, workload and target.
+
+The form that predictors fit. It comes from a device profile or from anyone's CSV file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from autotinybert.files import whole_file
+from device_profiles.quality import Verdict
+from device_profiles.table import Table, read_table
+from device_profiles.target import (
+    CPU_PROVIDER,
+    MAX_BATCH_SIZE,
+    MAX_THREADS,
+    Configuration,
+)
+from supernet.architecture import ARCHITECTURE_FIELDS, UPPER_BOUNDS, IntMatrix
+from supernet.cost import MAX_POSITIONS
+
+# The columns that one predictor must not mix, and what a file without them means.
+SLICE_DEFAULTS: dict[str, int | str] = {
+    "sequence_length": 128,
+    "batch_size": 1,
+    "threads": 1,
+    "precision": "fp32",
+    "graph_variant": "plain",
+    "provider": CPU_PROVIDER,
+}
+_INTEGER_BOUNDS = {
+    "sequence_length": MAX_POSITIONS,
+    "batch_size": MAX_BATCH_SIZE,
+    "threads": MAX_THREADS,
+}
+STATISTICS = ("latency_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
+
+FloatVector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """What a campaign says about one configuration.
+
+    Attributes:
+        configuration: what was measured.
+        latency_ms: the label, the quiet latency; None if rejected.
+        percentiles_ms: percentiles of all accepted runs; None where they are too few.
+        visits: accepted visits.
+        runs: accepted timed runs.
+        verdict: whether the label can be trusted.
+        reason: why it cannot, and what to do.
+    """
+
+    configuration: Configuration
+    latency_ms: float | None
+    percentiles_ms: dict[int, float | None]
+    visits: int
+    runs: int
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Measured rows as columns, all of length N.
+
+    Attributes:
+        source: the file or folder they come from, for messages.
+        architectures: int64 `[N, 5]`.
+        slices: of each row, the values of `SLICE_DEFAULTS`' columns.
+        statistics: float64 `[N]` for `latency_ms` and, where known, percentiles; NaN is unknown.
+        verdicts: of each row.
+    """
+
+    source: str
+    architectures: IntMatrix
+    slices: list[tuple[int | str, ...]]
+    statistics: dict[str, FloatVector]
+    verdicts: list[Verdict]
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+
+def concatenate(parts: Sequence[Measurements]) -> Measurements:
+    """One set of measurements from several; a statistic that a part lacks is NaN there."""
+    names = [name for name in STATISTICS if any(name in part.statistics for part in parts)]
+    return Measurements(
+        source=", ".join(part.source for part in parts),
+        architectures=np.concatenate([part.architectures for part in parts]),
+        slices=[row for part in parts for row in part.slices],
+        statistics={
+            name: np.concatenate(
+                [part.statistics.get(name, np.full(len(part), np.nan)) for part in parts]
+            )
+            for name in names
+        },
+        verdicts=[verdict for part in parts for verdict in part.verdicts],
+    )
+
+
+def architecture_columns(table: Table) -> IntMatrix:
+    """The five columns of a table as architectures, int64 `[N, 5]`.
+
+    Raises:
+        InputError: if a column is missing or a row is no architecture; names the line.
+    """
+    table.require(ARCHITECTURE_FIELDS)
+    columns = [table.integers(name, highest=UPPER_BOUNDS[name]) for name in ARCHITECTURE_FIELDS]
+    matrix = np.stack(columns, axis=1)
+    impossible = np.flatnonzero(matrix[:, 4] % matrix[:, 3])
+    if len(impossible):
+        row = int(impossible[0])
+        raise table.error(
+            row, f"qkv_size {matrix[row, 4]} is not divisible by num_heads {matrix[row, 3]}"
+        )
+    return matrix
+
+
+def slice_columns(table: Table) -> list[tuple[int | str, ...]]:
+    """Workload and target of each row; a missing column has its value in `SLICE_DEFAULTS`.
+
+    Raises:
+        InputError: if a number is out of bounds; names the line.
+    """
+    columns: list[Sequence[int | str]] = []
+    for name, default in SLICE_DEFAULTS.items():
+        if name not in table:
+            columns.append([default] * len(table))
+        elif name in _INTEGER_BOUNDS:
+            columns.append(table.integers(name, highest=_INTEGER_BOUNDS[name]).tolist())
+        else:
+            columns.append(table.texts(name))
+    return list(zip(*columns, strict=True))
+
+
+def read_measurements(path: Path) -> Measurements:
+    """Reads measurements from a CSV file, columns in any order.
+
+    Needs `num_layers, hidden_size, ffn_size, num_heads, qkv_size, latency_ms`; takes workload
+    and target columns, percentiles and verdicts where they are there, and passes over others.
+
+    Raises:
+        InputError: if the file or a field is not right; names the line.
+    """
+    table = read_table(path)
+    table.require([*ARCHITECTURE_FIELDS, "latency_ms"])
+    verdicts = _verdicts(table)
+    statistics = {
+        name: table.positive_floats(
+            name, allow_empty=name != "latency_ms" or "rejected" in verdicts
+        )
+        for name in STATISTICS
+        if name in table
+    }
+    for row in np.flatnonzero(np.isnan(statistics["latency_ms"])).tolist():
+        if verdicts[row] != "rejected":
+            raise table.error(row, "latency_ms is empty, but the row is not rejected")
+    return Measurements(
+        source=str(path),
+        architectures=architecture_columns(table),
+        slices=slice_columns(table),
+        statistics=statistics,
+        verdicts=verdicts,
+    )
+
+
+def _verdicts(table: Table) -> list[Verdict]:
+    if "verdict" not in table:
+        return ["ok"] * len(table)
+    known: dict[str, Verdict] = {verdict: verdict for verdict in get_args(Verdict)}
+    texts = table.texts("verdict")
+    for row, text in enumerate(texts):
+        if text not in known:
+            raise table.error(row, f"verdict is {text[:40]!r}, not one of {', '.join(known)}")
+    return [known[text] for text in texts]
+
+
+_COLUMNS = (
+    "model_id",
+    *ARCHITECTURE_FIELDS,
+    *SLICE_DEFAULTS,
+    *STATISTICS,
+    "visits",
+    "runs",
+    "verdict",
+    "reason",
+)
+
+
+def write_measurements(path: Path, rows: Sequence[MeasuredRow]) -> None:
+    """Writes `latencies.csv`: readable in a spreadsheet, and by `read_measurements`."""
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for row in rows:
+            described = row.configuration.to_json()
+            statistics = (row.latency_ms, *row.percentiles_ms.values())
+            writer.writerow(
+                (
+                    described["model_id"],
+                    *row.configuration.architecture.row,
+                    *(described[name] for name in SLICE_DEFAULTS),
+                    *("" if value is None else f"{value:.6f}" for value in statistics),
+                    row.visits,
+                    row.runs,
+                    row.verdict,
+                    row.reason,
+                )
+            )

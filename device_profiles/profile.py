@@ -1,0 +1,247 @@
+"""A device profile on disk: a folder that says what was measured, where, how, and how well.
+
+- `profile.json`: schema version, host facts, protocol, measurement key, reference rows, the
+  campaign's blocks, and checksums of the other files and of itself
+- `measurements.jsonl`: the journal, every visit with its raw runs
+- `latencies.csv`: one row per architecture, workload and target, with its verdict
+
+History of the schema:
+
+1. The first.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.files import (
+    canonical_json,
+    read_json_object,
+    sha256_file,
+    sha256_text,
+    write_json,
+)
+from device_profiles.journal import read_journal
+from device_profiles.machine import key_differences, key_hash, measurement_key
+from device_profiles.measurements import (
+    MeasuredRow,
+    Measurements,
+    read_measurements,
+    write_measurements,
+)
+from device_profiles.protocol import Protocol
+from device_profiles.visits import CampaignRecord, Visit, factors_of_blocks
+from supernet.published import REFERENCE_SHAPES
+
+SCHEMA_VERSION = 1
+
+PROFILE_FILE = "profile.json"
+JOURNAL_FILE = "measurements.jsonl"
+LATENCIES_FILE = "latencies.csv"
+PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE)
+
+_CHECKSUM = "sha256"
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """A finished profile, checked.
+
+    Attributes:
+        folder: where it was read.
+        target: the name of the target, `cpu-x86` for example.
+        host: facts of the machine.
+        key: the measurement key's fields.
+        protocol: how it was measured.
+        references: the reference rows: name, configuration and statistics.
+        blocks: of the campaign: number, round, start, slow-down factor, whether it was slow.
+        document: `profile.json` as it stands.
+        measurements: the rows.
+    """
+
+    folder: Path
+    target: str
+    host: Mapping[str, Any]
+    key: Mapping[str, Any]
+    protocol: Protocol
+    references: list[dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    document: Mapping[str, Any]
+    measurements: Measurements
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads a profile and checks every byte of it.
+
+        Raises:
+            InputError: if the folder holds no finished profile.
+            DamagedFileError: if a file of it was torn, truncated or edited.
+        """
+        document = _read_document(folder)
+        for name in (JOURNAL_FILE, LATENCIES_FILE):
+            try:
+                actual = sha256_file(folder / name)
+            except OSError as error:
+                raise DamagedFileError(
+                    f"cannot read {folder / name}: {error.strerror}; restore the profile or "
+                    "measure again"
+                ) from error
+            if actual != document["checksums"].get(name):
+                raise DamagedFileError(
+                    f"{folder / name} is not as it was measured (torn, truncated or edited): "
+                    "restore it, measure again, or pass your own figures with --csv"
+                )
+        try:
+            return cls(
+                folder=folder,
+                target=document["target"],
+                host=document["host"],
+                key=document["measurement_key"],
+                protocol=Protocol.from_json(document["protocol"]),
+                references=document["reference_rows"],
+                blocks=document["blocks"],
+                document=document,
+                measurements=read_measurements(folder / LATENCIES_FILE),
+            )
+        except (KeyError, TypeError) as error:
+            raise DamagedFileError(
+                f"{folder / PROFILE_FILE} lacks {error}: make it anew"
+            ) from error
+
+    def campaign(self) -> CampaignRecord:
+        """Every visit behind the rows.
+
+        Raises:
+            DamagedFileError: if the journal is damaged.
+        """
+        return CampaignRecord.from_journal(read_journal(self.folder / JOURNAL_FILE))
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    """Reads `profile.json` and checks that it is whole, ours, and of a version we know."""
+    if not folder.is_dir():
+        raise InputError(f"no device profile in {folder}: make one with profile-device --out")
+    if not (folder / PROFILE_FILE).exists():
+        if (folder / JOURNAL_FILE).exists():
+            raise InputError(
+                f"the device profile in {folder} is unfinished: run the same profile-device "
+                "command again to go on with it"
+            )
+        raise InputError(f"no device profile in {folder}: make one with profile-device --out")
+    path = folder / PROFILE_FILE
+    document = read_json_object(path)
+    version = document.get("schema_version")
+    if document.get("kind") != "device-profile" or not isinstance(version, int):
+        raise DamagedFileError(f"{path} is no device profile: make one with profile-device --out")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}: "
+            "update autotinybert"
+        )
+    checksum = document.pop(_CHECKSUM, None)
+    if checksum != sha256_text(canonical_json(document)) or not isinstance(
+        document.get("checksums"), dict
+    ):
+        raise DamagedFileError(
+            f"{path} is not as it was measured (torn, truncated or edited): restore it or "
+            "measure again"
+        )
+    return document
+
+
+def save_profile(
+    folder: Path,
+    *,
+    target: str,
+    host: Mapping[str, Any],
+    protocol: Protocol,
+    plan: Mapping[str, Any],
+    campaign: CampaignRecord,
+    rows: Sequence[MeasuredRow],
+) -> None:
+    """Writes `latencies.csv` and `profile.json` beside a journal that is already there.
+
+    Args:
+        folder: the profile's folder.
+        target: the name of the target.
+        host: facts of the machine.
+        protocol: how it was measured.
+        plan: how the configurations were chosen, for whoever reads the file.
+        campaign: what the journal says.
+        rows: the rows that follow from it.
+    """
+    write_measurements(folder / LATENCIES_FILE, rows)
+    key = measurement_key(host)
+    verdicts = [row.verdict for row in rows]
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "device-profile",
+        "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "target": target,
+        "host": dict(host),
+        "measurement_key": key,
+        "measurement_key_hash": key_hash(key),
+        "protocol": protocol.to_json(),
+        "plan": dict(plan),
+        "rows": {name: verdicts.count(name) for name in ("ok", "noisy", "rejected")},
+        "reference_rows": _reference_rows(rows),
+        "blocks": _blocks(campaign, protocol),
+        "elapsed_s": round(campaign.elapsed_s, 3),
+        "stopped": campaign.stopped,
+        "checksums": {name: sha256_file(folder / name) for name in (JOURNAL_FILE, LATENCIES_FILE)},
+    }
+    document[_CHECKSUM] = sha256_text(canonical_json(document))
+    write_json(folder / PROFILE_FILE, document)
+
+
+def _reference_rows(rows: Sequence[MeasuredRow]) -> list[dict[str, Any]]:
+    names = {shape.architecture: shape.name for shape in REFERENCE_SHAPES}
+    return [
+        {
+            "name": names[row.configuration.architecture],
+            **row.configuration.to_json(),
+            "latency_ms": row.latency_ms,
+            **{f"p{percentile}_ms": value for percentile, value in row.percentiles_ms.items()},
+            "verdict": row.verdict,
+        }
+        for row in rows
+        if row.configuration.architecture in names
+    ]
+
+
+def _blocks(campaign: CampaignRecord, protocol: Protocol) -> list[dict[str, Any]]:
+    factors = factors_of_blocks(campaign.visits)
+    visits_of: dict[int, list[Visit]] = {}
+    for visit in campaign.visits:
+        visits_of.setdefault(visit.block, []).append(visit)
+    return [
+        {
+            "block": number,
+            "round": visits[0].round,
+            "started_s": round(visits[0].started_s, 3),
+            "visits": len(visits),
+            "factor": round(factors[number], 4),
+            "slow": factors[number] > protocol.slow_factor,
+        }
+        for number, visits in visits_of.items()
+    ]
+
+
+def check_same_key(profiles: Sequence[DeviceProfile]) -> None:
+    """Checks that profiles may be used together.
+
+    Raises:
+        InputError: naming the fields of the measurement key that differ.
+    """
+    for other in profiles[1:]:
+        differences = key_differences(profiles[0].key, other.key)
+        if differences:
+            raise InputError(
+                f"{profiles[0].folder} and {other.folder} were not measured on the same kind of "
+                f"machine and build ({'; '.join(differences)}): fit a predictor for each"
+            )

@@ -1,0 +1,80 @@
+"""The measuring protocol: every number that decides how a latency is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from autotinybert.errors import InputError
+
+# Version of the JSON lines between a campaign and what measures for it.
+WIRE_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a configuration is measured.
+
+    The noise that matters lies between visits, minutes and processes apart, not within one. So a
+    configuration gets several short visits, in shuffled rounds, from different processes.
+
+    Attributes:
+        visits: visits in the label, k: the label is the expected minimum of k visits.
+        max_visits: visits after which a configuration that is not `ok` is given up.
+        min_time_s: shortest time of the timed runs of a visit.
+        min_runs: fewest timed runs of a visit.
+        max_runs: most timed runs of a visit.
+        max_warmup_runs: most runs before timing starts; warm-up ends earlier once a run no
+            longer beats the best before it by `warmup_gain`.
+        warmup_gain: relative gain below which a run counts as warm.
+        block_size: visits that one measuring process makes before a fresh one takes over.
+        slow_factor: a block is slow, and its visits are not accepted, when its visits take more
+            than this times their configurations' best in the median.
+        agreement: a row is `ok` when its two fastest accepted visits agree within this.
+
+    Raises:
+        InputError: if a value makes no sense.
+    """
+
+    visits: int = 4
+    max_visits: int = 8
+    min_time_s: float = 0.12
+    min_runs: int = 3
+    max_runs: int = 100
+    max_warmup_runs: int = 10
+    warmup_gain: float = 0.02
+    block_size: int = 20
+    slow_factor: float = 1.06
+    agreement: float = 0.03
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind = int if field.type == "int" else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kind):
+                raise InputError(f"protocol: {field.name} must be a number, not {value!r}")
+            if not (math.isfinite(value) and 0 < value <= 10_000):
+                raise InputError(f"protocol: {field.name} must be above 0, not {value!r}")
+        if not self.visits <= self.max_visits:
+            raise InputError("protocol: max_visits must be at least visits")
+        if not self.min_runs <= self.max_runs:
+            raise InputError("protocol: max_runs must be at least min_runs")
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Reads a protocol back.
+
+        Raises:
+            InputError: if it is no object, a key is missing or unknown, or a value is wrong.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(value, Mapping) or set(value) != names:
+            raise InputError(f"protocol: its keys are {', '.join(sorted(names))}")
+        return cls(**value)

@@ -1,0 +1,172 @@
+"""What a latency belongs to: a workload, a target, and with an architecture a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotinybert.errors import InputError
+from supernet.architecture import Architecture
+from supernet.cost import MAX_POSITIONS
+from supernet.variants import GRAPH_VARIANTS, GraphVariant
+
+MAX_BATCH_SIZE = 512
+MAX_THREADS = 512
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+def _check_integer(name: str, value: object, highest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
+        raise InputError(f"{name} must be an integer from 1 to {highest}, not {value!r}")
+
+
+@dataclass(frozen=True, order=True)
+class Workload:
+    """What one run processes.
+
+    Attributes:
+        batch_size: sequences.
+        sequence_length: tokens of each, padding included.
+
+    Raises:
+        InputError: if either is out of bounds.
+    """
+
+    batch_size: int = 1
+    sequence_length: int = 128
+
+    def __post_init__(self) -> None:
+        _check_integer("batch size", self.batch_size, MAX_BATCH_SIZE)
+        _check_integer("sequence length", self.sequence_length, MAX_POSITIONS)
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """How a graph is run on a machine.
+
+    Attributes:
+        provider: ONNX Runtime's execution provider.
+        threads: threads inside an operator.
+        precision: number format of the weights.
+        graph_variant: which graph of the same encoder.
+
+    Raises:
+        InputError: if the number of threads is out of bounds, or a name is unknown.
+    """
+
+    provider: str = CPU_PROVIDER
+    threads: int = 1
+    precision: str = "fp32"
+    graph_variant: GraphVariant = "plain"
+
+    def __post_init__(self) -> None:
+        _check_integer("threads", self.threads, MAX_THREADS)
+        if self.provider != CPU_PROVIDER:
+            raise InputError(f"provider {self.provider!r} is not measured: use {CPU_PROVIDER}")
+        if self.precision != "fp32":
+            raise InputError(f"precision {self.precision!r} is not measured: use fp32")
+        if self.graph_variant not in GRAPH_VARIANTS:
+            raise InputError(
+                f"no graph variant {self.graph_variant!r}: use {' or '.join(GRAPH_VARIANTS)}"
+            )
+
+
+@dataclass(frozen=True, order=True)
+class Configuration:
+    """One thing to measure: an architecture, under a workload, on a target."""
+
+    architecture: Architecture
+    workload: Workload = Workload()
+    target: Target = Target()
+
+    @property
+    def slice_label(self) -> str:
+        """The workload and target in words: `128 tokens, batch 1, 1 thread, fp32, plain`."""
+        threads = self.target.threads
+        return (
+            f"{self.workload.sequence_length} tokens, batch {self.workload.batch_size}, "
+            f"{threads} thread{'s' * (threads != 1)}, {self.target.precision}, "
+            f"{self.target.graph_variant}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; the names are those of the columns of a profile."""
+        return {
+            "model_id": str(self.architecture),
+            "sequence_length": self.workload.sequence_length,
+            "batch_size": self.workload.batch_size,
+            "threads": self.target.threads,
+            "precision": self.target.precision,
+            "graph_variant": self.target.graph_variant,
+            "provider": self.target.provider,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Configuration:
+        """Reads a configuration back.
+
+        Raises:
+            InputError: if a key is missing or unknown, or a value is out of bounds.
+        """
+        expected = {
+            "model_id",
+            "sequence_length",
+            "batch_size",
+            "threads",
+            "precision",
+            "graph_variant",
+            "provider",
+        }
+        if set(value) != expected:
+            odd = sorted(set(value) ^ expected)
+            raise InputError(f"a configuration has the keys {sorted(expected)}; see {odd[0]!r}")
+        if not isinstance(value["model_id"], str):
+            raise InputError(f"model_id must be text, not {value['model_id']!r}")
+        return cls(
+            Architecture.parse(value["model_id"]),
+            Workload(value["batch_size"], value["sequence_length"]),
+            Target(value["provider"], value["threads"], value["precision"], value["graph_variant"]),
+        )
+
+
+# Which machine each `--target` is, as `platform.machine()` names it.
+_CPU_MACHINES = {"cpu-x86": ("x86_64", "amd64"), "cpu-arm": ("aarch64", "arm64")}
+_GPU_PROVIDERS = {
+    "gpu-cuda": "CUDAExecutionProvider",
+    "gpu-tensorrt": "TensorrtExecutionProvider",
+}
+TARGET_NAMES = (*_CPU_MACHINES, *_GPU_PROVIDERS)
+
+
+def check_target(name: str, host: Mapping[str, Any]) -> None:
+    """Checks that a machine is what `--target` names.
+
+    Args:
+        name: one of `TARGET_NAMES`.
+        host: facts of the machine, as `profiler.host` gathers them.
+
+    Raises:
+        InputError: if the target is unknown, or this machine is another; says what it is and
+            what to do.
+    """
+    machine = str(host["machine"]).lower()
+    here = f"this machine is {host['machine']} ({host['cpu_model']})"
+    fitting = next((target for target, names in _CPU_MACHINES.items() if machine in names), None)
+    instead = f"use --target {fitting} here" if fitting else "no target fits it yet"
+    if name in _CPU_MACHINES:
+        if machine not in _CPU_MACHINES[name]:
+            raise InputError(f"{here}, not {name}: {instead}, or run this on such a device")
+    elif name in _GPU_PROVIDERS:
+        provider = _GPU_PROVIDERS[name]
+        if provider not in host["available_providers"]:
+            raise InputError(
+                f"{here} and its ONNX Runtime has no {provider}: {instead}, or run this on a "
+                "machine with an NVIDIA GPU and onnxruntime-gpu"
+            )
+        raise InputError(
+            f"{here} and has {provider}, but this version measures CPUs only: {instead}"
+        )
+    else:
+        raise InputError(f"no target {name!r}: use {', '.join(TARGET_NAMES)}; {here}")

@@ -1,0 +1,262 @@
+"""`profile-device`: profiles this machine and writes a device profile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
+from autotinybert.command import main as run
+from autotinybert.errors import InputError
+from autotinybert.files import OutputFolder, canonical_json, sha256_text
+from device_profiles.journal import Journal
+from device_profiles.measurements import MeasuredRow, architecture_columns
+from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
+from device_profiles.protocol import Protocol
+from device_profiles.table import read_table
+from device_profiles.target import Target, Workload, check_target
+from device_profiles.visits import rows_of
+from profiler.campaign import Progress, run_campaign
+from profiler.child import ChildWorker, local_command
+from profiler.plan import make_plan, sample_architectures
+from supernet.architecture import Architecture, from_matrix
+from supernet.space import load_space
+from supernet.variants import GRAPH_VARIANTS
+
+_COMMAND = "profile-device"
+
+DEFAULT_CONFIGS = 60
+
+# With --minutes alone the plan is as long as time allows; this only bounds its making.
+_MOST_CONFIGS = 5000
+
+
+def profile_device(
+    *,
+    target: Annotated[
+        str, typer.Option(help="What is profiled: cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the device profile.")],
+    space: Annotated[
+        str, typer.Option(help="Space to sample: kd, mlm, hf-native, or a .toml or .json file.")
+    ] = "kd",
+    configs: Annotated[
+        int | None, typer.Option(min=1, max=_MOST_CONFIGS, help="Shapes to sample; default 60.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Time limit; without --configs, as many shapes as fit."),
+    ] = None,
+    architectures: Annotated[
+        Path | None, typer.Option(help="CSV with the five columns: measure these shapes instead.")
+    ] = None,
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="Measure the published shapes, too.")
+    ] = False,
+    sequence_length: Annotated[
+        list[int] | None, typer.Option(help="Tokens; repeatable; default 128.")
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Sequences; repeatable; default 1.")
+    ] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Repeatable; default 1.")] = None,
+    graph_variant: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+    version: VersionOption = False,
+) -> Answer:
+    """Times BERT shapes on this machine and writes a device profile.
+
+    Interrupted, it goes on where it stopped when the same command is given again.
+    """
+    del json, version  # the frame around every command reads them
+    protocol = Protocol()
+    workloads = [
+        Workload(batch, length)
+        for batch in batch_size or [1]
+        for length in sequence_length or [128]
+    ]
+    targets = [
+        Target(threads=count, graph_variant=variant)  # type: ignore[arg-type] # checked there
+        for count in threads or [1]
+        for variant in graph_variant or ["plain"]
+    ]
+    chosen = _architectures(space, architectures, configs=configs, minutes=minutes, seed=seed)
+    plan = make_plan(chosen, workloads=workloads, targets=targets, rivals=rivals, seed=seed)
+    request = {
+        "target": target,
+        "space": str(architectures) if architectures else space,
+        "configurations": len(plan.configurations),
+        "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
+        "minutes": minutes,
+        "seed": seed,
+        "protocol": protocol.to_json(),
+    }
+    host = _host_facts()
+    check_target(target, host)
+    most_threads = max(target.threads for target in targets)
+    if most_threads > host["cpu_count"]:
+        raise InputError(
+            f"--threads {most_threads} on a machine with {host['cpu_count']} cores: "
+            f"use at most {host['cpu_count']}"
+        )
+    folder = OutputFolder.claim(out, _COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
+    if folder.state == "finished":
+        return _answer(DeviceProfile.load(out), "was finished before; nothing was measured")
+    folder.begin(PROFILE_FILES)
+    with Journal(out / JOURNAL_FILE) as journal, _progress_bar() as on_progress:
+        campaign = run_campaign(
+            plan,
+            protocol,
+            journal,
+            lambda: ChildWorker(local_command()),
+            host=host,
+            clock_s=time.monotonic,
+            time_limit_s=None if minutes is None else 60 * minutes,
+            shorten_plan=configs is None and architectures is None,
+            on_progress=on_progress,
+        )
+        rows = rows_of(campaign, protocol)
+        save_profile(
+            out,
+            target=target,
+            host=host,
+            protocol=protocol,
+            plan={"space": request["space"], "seed": seed, "rivals": rivals},
+            campaign=campaign,
+            rows=rows,
+        )
+    folder.finish()
+    return _answer(DeviceProfile.load(out), "", rows)
+
+
+def _architectures(
+    space: str, path: Path | None, *, configs: int | None, minutes: float | None, seed: int
+) -> list[Architecture]:
+    """The shapes to measure, from a file or sampled from a space."""
+    if path is not None:
+        if configs is not None:
+            raise InputError("--architectures names the shapes: leave out --configs")
+        return from_matrix(architecture_columns(read_table(path)))
+    found = load_space(space)
+    count = configs or (DEFAULT_CONFIGS if minutes is None else min(_MOST_CONFIGS, found.size))
+    if count > found.size:
+        raise InputError(f"space {found.name} holds {found.size} shapes: ask for fewer --configs")
+    return sample_architectures(found, count, seed)
+
+
+def _host_facts() -> dict[str, Any]:
+    """Facts of the machine that will be measured, from a measuring child on it."""
+    worker = ChildWorker(local_command())
+    try:
+        return dict(worker.host)
+    finally:
+        worker.close()
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A progress line on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    # No refresh thread: it would wake up while the child is being timed.
+    with Bar(
+        TextColumn("round {task.fields[round]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("visits, about {task.fields[left]} left"),
+        console=console,
+        auto_refresh=False,
+    ) as bar:
+        task = bar.add_task("", total=None, round=1, left="?")
+
+        def show(progress: Progress) -> None:
+            minutes, seconds = divmod(round(progress.remaining_s), 60)
+            bar.update(
+                task,
+                completed=progress.visits_done,
+                total=progress.visits_planned,
+                round=progress.round,
+                left=f"{minutes}:{seconds:02d}",
+                refresh=True,
+            )
+
+        yield show
+
+
+def _answer(profile: DeviceProfile, remark: str, rows: list[MeasuredRow] | None = None) -> Answer:
+    """What the command says about a finished profile."""
+    document = profile.document
+    counts: dict[str, int] = document["rows"]
+    host = profile.host
+    slow = [block for block in profile.blocks if block["slow"]]
+    lines = [
+        f"{profile.target}: {host['cpu_model']}, {host['cpu_count']} cores, "
+        f"ONNX Runtime {host['onnxruntime_version']}",
+        f"{sum(counts.values())} rows ({counts['ok']} ok, {counts['noisy']} noisy, "
+        f"{counts['rejected']} rejected) in {document['elapsed_s']:.0f} s; "
+        f"{len(slow)} of {len(profile.blocks)} blocks were slow; "
+        f"stopped: {document['stopped']}",
+        "",
+        *_reference_lines(profile),
+        f"wrote {profile.folder}" + (f" ({remark})" if remark else ""),
+    ]
+    doubtful = [row for row in rows or [] if row.verdict != "ok"]
+    if doubtful:
+        lines += [
+            "",
+            *(
+                f"{row.configuration.architecture}: {row.verdict}, {row.reason}"
+                for row in doubtful[:5]
+            ),
+        ]
+    data = {
+        "profile": str(profile.folder),
+        "target": profile.target,
+        "measurement_key": document["measurement_key_hash"],
+        "rows": counts,
+        "reference_rows": profile.references,
+        "slow_blocks": len(slow),
+        "elapsed_s": document["elapsed_s"],
+        "stopped": document["stopped"],
+        "resumed_finished": bool(remark),
+    }
+    return Answer(data, "\n".join(lines))
+
+
+def _reference_lines(profile: DeviceProfile) -> list[str]:
+    lines = [f"{'reference':<12} {'configuration':<50} {'quiet ms':>9} {'p50 ms':>9}"]
+    for row in profile.references:
+        where = (
+            f"{row['sequence_length']} tokens, batch {row['batch_size']}, "
+            f"{row['threads']} thread(s), {row['graph_variant']}"
+        )
+        quiet, median = (
+            "-" if row[name] is None else f"{row[name]:.2f}" for name in ("latency_ms", "p50_ms")
+        )
+        lines.append(f"{row['name']:<12} {where:<50} {quiet:>9} {median:>9}")
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Runs `profile-device`."""
+    run(profile_device, _COMMAND)
+
+
+if __name__ == "__main__":
+    main()

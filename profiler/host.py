@@ -1,0 +1,122 @@
+"""Facts of the machine that is measured, as far as it tells them.
+
+What a machine does not expose, as virtual machines often do not, is recorded as `unavailable`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import psutil
+
+UNAVAILABLE = "unavailable"
+
+# Instruction sets that decide which kernels ONNX Runtime picks.
+_ISA_PREFIXES = (
+    "avx",
+    "amx",
+    "fma",
+    "f16c",
+    "sse4",
+    "asimd",
+    "sve",
+    "i8mm",
+    "bf16",
+    "fphp",
+    "sme2",
+)
+
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_BOOSTS = (
+    Path("/sys/devices/system/cpu/cpufreq/boost"),
+    Path("/sys/devices/system/cpu/intel_pstate/no_turbo"),
+)
+
+
+def host_facts() -> dict[str, Any]:
+    """What is known about this machine, as JSON values; see `device_profiles.machine`."""
+    cpu = read_cpuinfo(_read(Path("/proc/cpuinfo")))
+    machine = platform.machine()
+    boost = next((f"{path.name}={_read(path).strip()}" for path in _BOOSTS if _read(path)), "")
+    return {
+        "machine": machine,
+        "cpu_model": cpu["model"] or platform.processor() or machine,
+        "isa_flags": [flag for flag in cpu["flags"] if flag.startswith(_ISA_PREFIXES)],
+        "cpu_count": len(os.sched_getaffinity(0)),
+        "governor": _read(_GOVERNOR).strip() or UNAVAILABLE,
+        "boost": boost or UNAVAILABLE,
+        "kernel": platform.release(),
+        "onnxruntime_version": onnxruntime.__version__,
+        "onnxruntime_build": onnxruntime.get_build_info(),
+        "provider_library": "cpu",
+        "emulated": _is_emulated(machine, cpu),
+        "available_providers": onnxruntime.get_available_providers(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "virtualised": "hypervisor" in cpu["flags"],
+        "operating_system": platform.freedesktop_os_release().get("PRETTY_NAME", "")
+        if Path("/etc/os-release").exists()
+        else platform.system(),
+        "python": platform.python_version(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def read_cpuinfo(text: str) -> dict[str, Any]:
+    """The model, vendor and flags of the first processor in the text of `/proc/cpuinfo`.
+
+    Arm kernels name no model; there it is made of implementer and part.
+    """
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, separator, value = line.partition(":")
+        if separator:
+            fields.setdefault(name.strip().lower(), value.strip())
+    model = fields.get("model name", "")
+    if not model and "cpu part" in fields:
+        model = f"Arm implementer {fields.get('cpu implementer', '?')} part {fields['cpu part']}"
+    flags = fields.get("flags") or fields.get("features") or ""
+    return {
+        "model": model,
+        "vendor": fields.get("vendor_id", ""),
+        "flags": sorted(set(flags.split())),
+    }
+
+
+def _is_emulated(machine: str, cpu: Mapping[str, Any]) -> bool:
+    """Whether a user-mode emulator runs this process on a processor of another kind."""
+    emulator_shows_host = machine == "aarch64" and bool(cpu["vendor"])
+    emulator_translates = machine == "x86_64" and "asimd" in cpu["flags"]
+    return emulator_shows_host or emulator_translates
+
+
+def steal_ms(text: str, ticks_per_second: int) -> float | None:
+    """Time that the hypervisor took from this machine, all processors together.
+
+    Args:
+        text: the text of `/proc/stat`.
+        ticks_per_second: `os.sysconf("SC_CLK_TCK")`.
+
+    Returns:
+        Milliseconds since boot, or None if the text does not tell.
+    """
+    fields = text.split("\n", 1)[0].split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None
+    return int(fields[8]) * 1000 / ticks_per_second
+
+
+def current_steal_ms() -> float | None:
+    """`steal_ms` of this machine now."""
+    return steal_ms(_read(Path("/proc/stat")), os.sysconf("SC_CLK_TCK"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

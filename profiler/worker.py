@@ -1,0 +1,135 @@
+"""The measuring child: JSON lines in, JSON lines out.
+
+It says `ready` with the facts of its machine, then answers each request with one line, and ends
+when its input does. Requests hold bounded integers and known names only: nothing in them is code
+or a path. One session lives at a time: a second one's threads would slow the first, and a bounded
+number of sessions is a bounded amount of memory.
+
+Run it with `python -m profiler.worker`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from autotinybert.errors import InputError
+from device_profiles.protocol import WIRE_VERSION, Protocol
+from device_profiles.target import Configuration
+from profiler.host import current_steal_ms, host_facts
+from profiler.session import WeightPool, open_session
+from profiler.timing import Clock, time_runs
+
+# A request is a few hundred bytes; a longer line is not one.
+MAX_LINE_BYTES = 1 << 16
+
+SessionOpener = Callable[[Configuration], Callable[[], object]]
+
+
+def visit(
+    configuration: Configuration,
+    protocol: Protocol,
+    open_configuration: SessionOpener,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Makes one visit.
+
+    Returns:
+        `runs_ns`, and the facts about how they came about.
+    """
+    before_ns = clock()
+    run = open_configuration(configuration)
+    build_ns = clock() - before_ns
+    steal_before = current_steal_ms()
+    switches_before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    gc.disable()  # a collection inside a run would be timed with it
+    try:
+        timed = time_runs(run, protocol, clock)
+    finally:
+        gc.enable()
+    steal_after = current_steal_ms()
+    known = steal_before is not None and steal_after is not None
+    return {
+        "runs_ns": timed.runs_ns,
+        "facts": {
+            "warmup_ns": timed.warmup_ns,
+            "build_ns": build_ns,
+            "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+            - switches_before,
+            "steal_ms": round(steal_after - steal_before, 3)  # type: ignore[operator]
+            if known
+            else None,
+        },
+    }
+
+
+def answer(line: bytes, open_configuration: SessionOpener, clock: Clock) -> dict[str, Any]:
+    """The reply to one request line; never raises for anything that the line says."""
+    try:
+        request = json.loads(line)
+        if not isinstance(request, Mapping) or request.get("type") != "visit":
+            raise InputError('a request is {"type": "visit", "id", "configuration", "protocol"}')
+        number = request.get("id")
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InputError("id must be an integer")
+        if not isinstance(request.get("configuration"), Mapping):
+            raise InputError("configuration must be an object")
+        configuration = Configuration.from_json(request["configuration"])
+        protocol = Protocol.from_json(request.get("protocol"))
+    except (ValueError, RecursionError) as error:  # InputError is a ValueError
+        return {"type": "refused", "error": str(error)[:500]}
+    try:
+        result = visit(configuration, protocol, open_configuration, clock)
+    except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors share no base class)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+        return {"type": "failure", "id": number, "error": reason}
+    return {"type": "visit", "id": number, **result}
+
+
+def serve(
+    requests: IO[bytes],
+    replies: IO[bytes],
+    *,
+    facts: Mapping[str, Any],
+    open_configuration: SessionOpener,
+    clock: Clock = time.perf_counter_ns,
+) -> None:
+    """Answers requests until there are no more."""
+
+    def reply(message: Mapping[str, Any]) -> None:
+        replies.write(json.dumps(message).encode() + b"\n")
+        replies.flush()
+
+    reply({"type": "ready", "wire_version": WIRE_VERSION, "host": dict(facts)})
+    while line := requests.readline(MAX_LINE_BYTES):
+        if not line.endswith(b"\n"):
+            reply({"type": "refused", "error": f"a line has at most {MAX_LINE_BYTES} bytes"})
+            return
+        reply(answer(line, open_configuration, clock))
+
+
+def main() -> None:
+    """Serves stdin and stdout."""
+    # Libraries that print must not break the protocol: stdout goes to stderr, the pipe is kept.
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    rng = np.random.default_rng(0)  # values do not matter to fp32 timings
+    pool = WeightPool(rng)
+    serve(
+        sys.stdin.buffer,
+        replies,
+        facts=host_facts(),
+        open_configuration=lambda configuration: open_session(configuration, pool, rng),
+    )
+
+
+if __name__ == "__main__":
+    main()

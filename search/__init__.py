@@ -1,0 +1,1 @@
+"""Constrained search over the shapes of a SuperPLM."""

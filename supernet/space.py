@@ -1,0 +1,384 @@
+"""Search spaces of BERT shapes: the only place where a lattice is written.
+
+A space is a product: layers x FFN sizes x widths, where a *width* is a triple (hidden size,
+heads, QKV size) from an explicit table. The table makes one class serve every rule that ties QKV
+to heads or to hidden size, and gives each architecture a rank from 0 to `size - 1`. So sampling is
+uniform by construction, membership is a look-up, and enumeration is arithmetic on ranks.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from autotinybert.errors import InputError
+from supernet.architecture import UPPER_BOUNDS, Architecture, IntMatrix, from_matrix
+
+QkvRule = Literal["free", "per-head", "hidden"]
+
+# Roberts' generalised golden ratio for five dimensions: the root of x**6 = x + 1. Its powers give
+# a low-discrepancy sequence (extremelearning.com.au, "The unreasonable effectiveness of
+# quasirandom sequences").
+_ROOT = 1.1347241384015194
+
+
+@dataclass(frozen=True)
+class Space:
+    """A finite set of architectures.
+
+    Attributes:
+        name: what `--space` calls it.
+        num_layers: allowed depths.
+        hidden_sizes: allowed hidden sizes.
+        ffn_sizes: allowed FFN sizes.
+        num_heads: allowed numbers of heads.
+        qkv_rule: `free`: every allowed QKV size that the heads divide; `per-head`: heads times a
+            fixed head size; `hidden`: the hidden size, where the heads divide it.
+        qkv_sizes: the allowed QKV sizes under `free`; the head size alone under `per-head`.
+
+    Raises:
+        InputError: if an axis is empty or out of bounds, or no triple satisfies the rule.
+    """
+
+    name: str
+    num_layers: tuple[int, ...]
+    hidden_sizes: tuple[int, ...]
+    ffn_sizes: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    qkv_rule: QkvRule
+    qkv_sizes: tuple[int, ...] = ()
+    widths: IntMatrix = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        axes = {
+            "num_layers": self.num_layers,
+            "hidden_size": self.hidden_sizes,
+            "ffn_size": self.ffn_sizes,
+            "num_heads": self.num_heads,
+        }
+        if self.qkv_rule != "hidden":
+            axes["qkv_size"] = self.qkv_sizes
+        for axis, values in axes.items():
+            if not values:
+                raise InputError(f"space {self.name}: {axis} has no value")
+            if list(values) != sorted(set(values)):
+                raise InputError(f"space {self.name}: {axis} must increase")
+            if values[0] < 1 or values[-1] > UPPER_BOUNDS[axis]:
+                raise InputError(
+                    f"space {self.name}: {axis} must lie within 1..{UPPER_BOUNDS[axis]}"
+                )
+        object.__setattr__(self, "widths", self._widths())
+        if not len(self.widths):
+            raise InputError(f"space {self.name}: no QKV size is divisible by a number of heads")
+
+    def _widths(self) -> IntMatrix:
+        """All triples (hidden, heads, QKV), in lexicographic order."""
+        triples: list[tuple[int, int, int]] = []
+        for hidden_size in self.hidden_sizes:
+            for heads in self.num_heads:
+                if self.qkv_rule == "per-head":
+                    candidates = tuple(heads * size for size in self.qkv_sizes)
+                elif self.qkv_rule == "hidden":
+                    candidates = (hidden_size,)
+                else:
+                    candidates = self.qkv_sizes
+                triples += [(hidden_size, heads, qkv) for qkv in candidates if qkv % heads == 0]
+        return np.array(triples, dtype=np.int64).reshape(len(triples), 3)
+
+    @property
+    def size(self) -> int:
+        """How many architectures there are."""
+        return len(self.num_layers) * len(self.ffn_sizes) * len(self.widths)
+
+    @cached_property
+    def _width_ranks(self) -> dict[tuple[int, int, int], int]:
+        return {(h, n, q): rank for rank, (h, n, q) in enumerate(self.widths.tolist())}
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        layers, hidden_size, ffn_size, heads, qkv_size = architecture.row
+        return (
+            layers in self.num_layers
+            and ffn_size in self.ffn_sizes
+            and (hidden_size, heads, qkv_size) in self._width_ranks
+        )
+
+    def rank(self, architecture: Architecture) -> int:
+        """The position of an architecture in the enumeration.
+
+        Raises:
+            InputError: if it is not in the space.
+        """
+        if architecture not in self:
+            raise InputError(f"{architecture} is not in space {self.name}")
+        layers, hidden_size, ffn_size, heads, qkv_size = architecture.row
+        rank = self.num_layers.index(layers) * len(self.widths)
+        rank += self._width_ranks[hidden_size, heads, qkv_size]
+        return rank * len(self.ffn_sizes) + self.ffn_sizes.index(ffn_size)
+
+    def at(self, ranks: npt.NDArray[np.int64]) -> IntMatrix:
+        """The architectures at `ranks` `[N]`, as an int64 matrix `[N, 5]`.
+
+        Raises:
+            IndexError: if a rank is outside 0 to `size - 1`.
+        """
+        if len(ranks) and (ranks.min() < 0 or ranks.max() >= self.size):
+            raise IndexError(f"ranks of space {self.name} go from 0 to {self.size - 1}")
+        rest, ffn = np.divmod(ranks, len(self.ffn_sizes))
+        layer, width = np.divmod(rest, len(self.widths))
+        widths = self.widths[width]
+        columns = (
+            np.array(self.num_layers)[layer],
+            widths[:, 0],
+            np.array(self.ffn_sizes)[ffn],
+            widths[:, 1],
+            widths[:, 2],
+        )
+        return np.stack(columns, axis=1).astype(np.int64, copy=False)
+
+    def blocks(self, block_size: int = 1 << 20) -> Iterator[IntMatrix]:
+        """All architectures in the order of their ranks, in matrices `[<= block_size, 5]`."""
+        for start in range(0, self.size, block_size):
+            yield self.at(np.arange(start, min(start + block_size, self.size), dtype=np.int64))
+
+    def sample(self, rng: np.random.Generator, count: int) -> list[Architecture]:
+        """Draws `count` different architectures, uniformly.
+
+        Raises:
+            InputError: if the space holds fewer.
+        """
+        self._require(count)
+        return from_matrix(self.at(rng.choice(self.size, size=count, replace=False)))
+
+    def space_filling(self, rng: np.random.Generator, count: int) -> list[Architecture]:
+        """Draws `count` different architectures that cover every axis evenly.
+
+        An additive recurrence (Roberts' R-sequence) with a random start; any prefix covers the
+        space evenly as well, so a plan may be cut short.
+
+        Raises:
+            InputError: if the space holds fewer.
+        """
+        self._require(count)
+        steps = _ROOT ** -np.arange(1.0, 6.0)
+        start = rng.random(5)
+        chosen: dict[tuple[int, ...], None] = {}
+        # A small space can be filled up only by chance, so the sequence is given an end.
+        for index in range(1, 20 * count + 1):
+            row = self._quantile((start + index * steps) % 1.0)
+            chosen.setdefault(row)
+            if len(chosen) == count:
+                return from_matrix(np.array(list(chosen), dtype=np.int64))
+        rest = self.at(rng.permutation(np.arange(self.size)))
+        chosen.update(dict.fromkeys(map(tuple, rest.tolist())))
+        return from_matrix(np.array(list(chosen)[:count], dtype=np.int64))
+
+    def _quantile(self, point: npt.NDArray[np.float64]) -> tuple[int, int, int, int, int]:
+        """The architecture at a point of the unit cube, axis by axis."""
+
+        def pick(values: npt.NDArray[np.int64], position: float) -> int:
+            return int(values[int(position * len(values))])
+
+        hidden_size = pick(np.array(self.hidden_sizes), point[1])
+        at_hidden = self.widths[self.widths[:, 0] == hidden_size]
+        if not len(at_hidden):  # under `hidden`, no number of heads may divide this size
+            nearest = np.abs(self.widths[:, 0] - hidden_size).argmin()
+            at_hidden = self.widths[self.widths[:, 0] == self.widths[nearest, 0]]
+        heads = pick(np.unique(at_hidden[:, 1]), point[3])
+        qkv = pick(at_hidden[at_hidden[:, 1] == heads, 2], point[4])
+        return (
+            pick(np.array(self.num_layers), point[0]),
+            int(at_hidden[0, 0]),
+            pick(np.array(self.ffn_sizes), point[2]),
+            heads,
+            qkv,
+        )
+
+    def _require(self, count: int) -> None:
+        if count > self.size:
+            raise InputError(
+                f"space {self.name} holds {self.size} architectures: {count} cannot be drawn"
+            )
+
+    def corners(self) -> list[Architecture]:
+        """The smallest and the largest architecture: between them lies every axis's range."""
+        smallest = Architecture(self.num_layers[0], *self._corner_widths(0))
+        largest = Architecture(self.num_layers[-1], *self._corner_widths(-1))
+        return [smallest, largest] if smallest != largest else [smallest]
+
+    def _corner_widths(self, end: Literal[0, -1]) -> tuple[int, int, int, int]:
+        # Heads come last: among equal sizes the extreme number of heads.
+        order = np.lexsort((self.widths[:, 1], self.widths[:, 2], self.widths[:, 0]))
+        hidden_size, heads, qkv_size = self.widths[order[end]].tolist()
+        return hidden_size, self.ffn_sizes[end], heads, qkv_size
+
+    def neighbours(self, architecture: Architecture) -> list[Architecture]:
+        """The architectures one step away along one axis, at most ten, in a fixed order.
+
+        A step along hidden or QKV size keeps the heads, and the other size as near as the rule
+        allows; a step along the heads keeps the hidden size.
+
+        Raises:
+            InputError: if the architecture is not in the space.
+        """
+        self.rank(architecture)  # refuses what is not in the space
+        layers, hidden_size, ffn_size, heads, qkv_size = architecture.row
+        found: dict[Architecture, None] = {}
+        for depth in _adjacent(self.num_layers, layers):
+            found[Architecture(depth, hidden_size, ffn_size, heads, qkv_size)] = None
+        for ffn in _adjacent(self.ffn_sizes, ffn_size):
+            found[Architecture(layers, hidden_size, ffn, heads, qkv_size)] = None
+        hiddens, head_counts, qkvs = self.widths.T
+        same_heads, same_hidden = head_counts == heads, hiddens == hidden_size
+        moves = (
+            (same_heads, hiddens, hidden_size, np.abs(qkvs - qkv_size)),
+            (same_heads, qkvs, qkv_size, np.abs(hiddens - hidden_size)),
+            (same_hidden, head_counts, heads, np.abs(qkvs - qkv_size)),
+        )
+        for keep, axis, value, detour in moves:
+            for direction in (-1, 1):
+                distance = (axis - value) * direction
+                allowed = np.flatnonzero(keep & (distance > 0))
+                if len(allowed):
+                    best = np.lexsort((detour[allowed], distance[allowed]))[0]
+                    new_hidden, new_heads, new_qkv = self.widths[allowed[best]].tolist()
+                    found[Architecture(layers, new_hidden, ffn_size, new_heads, new_qkv)] = None
+        return list(found)
+
+
+def _adjacent(values: tuple[int, ...], value: int) -> tuple[int, ...]:
+    index = values.index(value)
+    return values[max(index - 1, 0) : index] + values[index + 1 : index + 2]
+
+
+def _axis(low: int, high: int, step: int) -> tuple[int, ...]:
+    return tuple(range(low, high + 1, step))
+
+
+def kd_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
+    """The space of the published distilled SuperPLM: 12 heads of 15 to 64 dimensions.
+
+    The published searcher steps hidden sizes by 16 and FFN sizes by 32.
+    """
+    return Space(
+        name="kd",
+        num_layers=_axis(1, 8, 1),
+        hidden_sizes=_axis(128, 768, hidden_step),
+        ffn_sizes=_axis(128, 3072, ffn_step),
+        num_heads=(12,),
+        qkv_rule="free",
+        qkv_sizes=_axis(180, 768, 12),
+    )
+
+
+def mlm_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
+    """The space of the published masked-language-model SuperPLM: 1 to 12 heads of 64."""
+    return Space(
+        name="mlm",
+        num_layers=_axis(1, 8, 1),
+        hidden_sizes=_axis(128, 768, hidden_step),
+        ffn_sizes=_axis(128, 3072, ffn_step),
+        num_heads=_axis(1, 12, 1),
+        qkv_rule="per-head",
+        qkv_sizes=(64,),
+    )
+
+
+def hf_native_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
+    """The shapes that a stock Hugging Face `BertModel` holds: QKV size equals hidden size."""
+    return Space(
+        name="hf-native",
+        num_layers=_axis(1, 8, 1),
+        hidden_sizes=_axis(128, 768, hidden_step),
+        ffn_sizes=_axis(128, 3072, ffn_step),
+        num_heads=(1, 2, 3, 4, 6, 8, 12),
+        qkv_rule="hidden",
+    )
+
+
+BUILT_IN_SPACES = {"kd": kd_space, "mlm": mlm_space, "hf-native": hf_native_space}
+
+
+def load_space(name: str) -> Space:
+    """A built-in space by name, or one written in a TOML or JSON file.
+
+    A file gives each axis as a list, `[1, 2, 4]`, or as `{min, max, step}`; `qkv_size` may also
+    be `"hidden"` or `{per_head = 64}`.
+
+    Raises:
+        InputError: if there is no such space, or the file does not describe one.
+    """
+    if name in BUILT_IN_SPACES:
+        return BUILT_IN_SPACES[name]()
+    path = Path(name)
+    if path.suffix not in (".toml", ".json"):
+        raise InputError(
+            f"no space {name!r}: use {', '.join(BUILT_IN_SPACES)} or a .toml or .json file"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot read space {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"space {path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"space {path} must be a table of axes")
+    return space_from_document(document, default_name=path.stem)
+
+
+def space_from_document(document: Mapping[str, Any], *, default_name: str) -> Space:
+    """The space that a parsed TOML or JSON document describes.
+
+    Raises:
+        InputError: if an axis is missing, unknown or malformed.
+    """
+    axes = ("num_layers", "hidden_size", "ffn_size", "num_heads", "qkv_size")
+    unknown = sorted(set(document) - {*axes, "name"})
+    missing = [axis for axis in axes if axis not in document]
+    if unknown or missing:
+        problem = f"unknown key {unknown[0]}" if unknown else f"no {missing[0]}"
+        raise InputError(f"space {default_name}: {problem}; its keys are name, {', '.join(axes)}")
+    values = {axis: _axis_from_document(default_name, axis, document[axis]) for axis in axes[:-1]}
+    qkv = document["qkv_size"]
+    rule: QkvRule = "free"
+    sizes: tuple[int, ...]
+    if qkv == "hidden":
+        rule, sizes = "hidden", ()
+    elif isinstance(qkv, Mapping) and set(qkv) == {"per_head"}:
+        rule, sizes = "per-head", _axis_from_document(default_name, "qkv_size", [qkv["per_head"]])
+    else:
+        sizes = _axis_from_document(default_name, "qkv_size", qkv)
+    return Space(
+        name=str(document.get("name", default_name)),
+        num_layers=values["num_layers"],
+        hidden_sizes=values["hidden_size"],
+        ffn_sizes=values["ffn_size"],
+        num_heads=values["num_heads"],
+        qkv_rule=rule,
+        qkv_sizes=sizes,
+    )
+
+
+def _axis_from_document(space: str, axis: str, value: object) -> tuple[int, ...]:
+    def integer(number: object) -> int:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InputError(f"space {space}: {axis} holds {number!r}, which is no integer")
+        if not 1 <= number <= UPPER_BOUNDS[axis]:
+            raise InputError(
+                f"space {space}: {axis} {number} must be from 1 to {UPPER_BOUNDS[axis]}"
+            )
+        return number
+
+    if isinstance(value, list):
+        return tuple(integer(number) for number in value)
+    if isinstance(value, Mapping) and {"min", "max"} <= set(value) <= {"min", "max", "step"}:
+        return _axis(integer(value["min"]), integer(value["max"]), integer(value.get("step", 1)))
+    raise InputError(f"space {space}: {axis} must be a list or {{min, max, step}}, not {value!r}")

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotinybert.errors import InputError
+from supernet.architecture import Architecture, to_matrix
+from supernet.space import (
+    BUILT_IN_SPACES,
+    Space,
+    hf_native_space,
+    kd_space,
+    load_space,
+    mlm_space,
+    space_from_document,
+)
+
+SPACES = {name: make() for name, make in BUILT_IN_SPACES.items()}
+TINY = Space(
+    name="tiny",
+    num_layers=(1, 3),
+    hidden_sizes=(8, 12),
+    ffn_sizes=(16, 32, 64),
+    num_heads=(1, 2, 3),
+    qkv_rule="free",
+    qkv_sizes=(4, 6),
+)
+
+
+@pytest.mark.parametrize(("name", "size"), [("kd", 47_462_800), ("mlm", 11_391_072)])
+def test_built_in_spaces_have_the_published_sizes(name: str, size: int) -> None:
+    assert SPACES[name].size == size
+
+
+def test_size_counts_exactly_what_brute_force_counts() -> None:
+    brute = {
+        Architecture(layers, hidden, ffn, heads, qkv)
+        for layers, hidden, ffn, heads, qkv in itertools.product(
+            (1, 3), (8, 12), (16, 32, 64), (1, 2, 3), (4, 6)
+        )
+        if qkv % heads == 0
+    }
+    enumerated = [Architecture(*row) for block in TINY.blocks(7) for row in block.tolist()]
+    assert len(enumerated) == TINY.size == len(brute)
+    assert set(enumerated) == brute
+    assert all(architecture in TINY for architecture in brute)
+
+
+def test_hf_native_holds_exactly_the_shapes_whose_heads_divide_the_hidden_size() -> None:
+    space = hf_native_space(hidden_step=4, ffn_step=512)
+    expected = {
+        (hidden, heads, hidden)
+        for hidden in range(128, 769, 4)
+        for heads in (1, 2, 3, 4, 6, 8, 12)
+        if hidden % heads == 0
+    }
+    assert set(map(tuple, space.widths.tolist())) == expected
+
+
+@pytest.mark.parametrize("name", SPACES)
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_rank_and_at_are_inverse(name: str, data: st.DataObject) -> None:
+    space = SPACES[name]
+    rank = data.draw(st.integers(0, space.size - 1))
+    architecture = Architecture(*space.at(np.array([rank]))[0].tolist())
+    assert architecture in space
+    assert space.rank(architecture) == rank
+
+
+def test_ranks_outside_the_space_are_refused() -> None:
+    with pytest.raises(IndexError, match=f"0 to {TINY.size - 1}"):
+        TINY.at(np.array([TINY.size]))
+    with pytest.raises(InputError, match="not in space tiny"):
+        TINY.rank(Architecture(2, 8, 16, 1, 4))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_same_seed_draws_the_same_and_everything_drawn_is_a_member(name: str) -> None:
+    space = SPACES[name]
+    for draw in (space.sample, space.space_filling):
+        first, second = (draw(np.random.default_rng(3), 50) for _ in range(2))
+        assert first == second
+        assert len(set(first)) == 50
+        assert all(architecture in space for architecture in first)
+        assert draw(np.random.default_rng(4), 50) != first
+
+
+def test_uniform_sampling_reaches_every_architecture_about_equally() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.zeros(TINY.size)
+    for _ in range(4000):
+        counts[TINY.rank(TINY.sample(rng, 1)[0])] += 1
+    expected = 4000 / TINY.size
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    # 99.99 % quantile of chi-square with 59 degrees of freedom is 107.
+    assert TINY.size == 60
+    assert chi_square < 107
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_space_filling_covers_each_axis_more_evenly_than_uniform_draws(name: str) -> None:
+    space = SPACES[name]
+
+    def unevenness(architectures: list[Architecture]) -> float:
+        """Mean over the axes of the Kolmogorov distance from the axis's own distribution."""
+        matrix = to_matrix(architectures)[:, [0, 1, 2]]
+        axes = (space.num_layers, space.hidden_sizes, space.ffn_sizes)
+        distances = []
+        for column, axis in zip(matrix.T, axes, strict=True):
+            ours = np.searchsorted(np.sort(column), axis, side="right") / len(column)
+            exact = np.arange(1, len(axis) + 1) / len(axis)
+            distances.append(np.abs(ours - exact).max())
+        return float(np.mean(distances))
+
+    seeds = range(20)
+    even = [unevenness(space.space_filling(np.random.default_rng(s), 60)) for s in seeds]
+    random = [unevenness(space.sample(np.random.default_rng(s), 60)) for s in seeds]
+    assert np.mean(even) < 0.6 * np.mean(random)
+
+
+def test_a_prefix_of_a_space_filling_plan_is_the_shorter_plan() -> None:
+    space = SPACES["kd"]
+    longer = space.space_filling(np.random.default_rng(1), 40)
+    assert longer[:15] == space.space_filling(np.random.default_rng(1), 15)
+
+
+@pytest.mark.parametrize("draw", ["sample", "space_filling"])
+def test_a_whole_space_can_be_drawn_and_no_more(draw: str) -> None:
+    everything = getattr(TINY, draw)(np.random.default_rng(0), TINY.size)
+    assert len(set(everything)) == TINY.size
+    with pytest.raises(InputError, match="61 cannot be drawn"):
+        getattr(TINY, draw)(np.random.default_rng(0), TINY.size + 1)
+
+
+@pytest.mark.parametrize("name", SPACES)
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_neighbours_are_other_members_near_by(name: str, data: st.DataObject) -> None:
+    space = SPACES[name]
+    rank = data.draw(st.integers(0, space.size - 1))
+    here = Architecture(*space.at(np.array([rank]))[0].tolist())
+    around = space.neighbours(here)
+    assert around == space.neighbours(here)
+    assert 1 <= len(around) <= 10
+    assert len(set(around)) == len(around)
+    assert here not in around
+    assert all(architecture in space for architecture in around)
+
+
+@pytest.mark.parametrize("space", [kd_space(), mlm_space()], ids=["kd", "mlm"])
+def test_neighbourhood_is_symmetric_where_qkv_does_not_depend_on_hidden(space: Space) -> None:
+    for here in space.sample(np.random.default_rng(0), 40):
+        for there in space.neighbours(here):
+            assert here in space.neighbours(there), (here, there)
+
+
+def test_every_architecture_can_be_reached_by_steps() -> None:
+    start = TINY.corners()[0]
+    reached, front = {start}, [start]
+    while front:
+        front = [n for here in front for n in TINY.neighbours(here) if n not in reached]
+        reached.update(front)
+    assert len(reached) == TINY.size
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_corners_bound_every_axis(name: str) -> None:
+    space = SPACES[name]
+    low, high = to_matrix(space.corners())
+    drawn = to_matrix(space.sample(np.random.default_rng(0), 500))
+    assert (drawn >= low).all()
+    assert (drawn <= high).all()
+
+
+def test_a_space_from_toml_equals_the_one_from_json(tmp_path: Path) -> None:
+    document = {
+        "num_layers": [2, 4],
+        "hidden_size": {"min": 64, "max": 128, "step": 32},
+        "ffn_size": {"min": 128, "max": 256, "step": 64},
+        "num_heads": [2, 4],
+        "qkv_size": {"per_head": 32},
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(document))
+    (tmp_path / "mine.toml").write_text(
+        "num_layers = [2, 4]\nnum_heads = [2, 4]\n"
+        "hidden_size = {min = 64, max = 128, step = 32}\n"
+        "ffn_size = {min = 128, max = 256, step = 64}\n"
+        "qkv_size = {per_head = 32}\n"
+    )
+    from_json = load_space(str(tmp_path / "mine.json"))
+    assert from_json == load_space(str(tmp_path / "mine.toml"))
+    assert from_json.name == "mine"
+    assert from_json.size == 2 * 3 * 3 * 2
+    assert Architecture(2, 96, 192, 4, 128) in from_json
+
+
+AXES = {
+    "num_layers": [1],
+    "hidden_size": [8],
+    "ffn_size": [8],
+    "num_heads": [2],
+    "qkv_size": [8],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_layers": None}, "must be a list"),
+        ({"num_layers": []}, "num_layers has no value"),
+        ({"num_layers": [2, 1]}, "must increase"),
+        ({"num_layers": [0]}, "from 1 to 96"),
+        ({"hidden_size": ["8"]}, "no integer"),
+        ({"hidden_size": {"min": 8}}, "must be a list"),
+        ({"qkv_size": [9]}, "divisible"),
+        ({"qkv_size": {"per_head": -1}}, "from 1 to"),
+        ({"color": [1]}, "unknown key color"),
+        ({"qkv_size": "hidden", "hidden_size": [9]}, "divisible"),
+    ],
+)
+def test_a_malformed_space_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        space_from_document({**AXES, **change}, default_name="mine")
+
+
+def test_a_space_without_an_axis_names_the_axis() -> None:
+    document = {axis: values for axis, values in AXES.items() if axis != "ffn_size"}
+    with pytest.raises(InputError, match="no ffn_size"):
+        space_from_document(document, default_name="mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nowhere", None, "no space 'nowhere': use kd, mlm, hf-native"),
+        ("absent.toml", None, "cannot read"),
+        ("torn.json", "{", "not valid JSON"),
+        ("torn.toml", "=", "not valid TOML"),
+        ("list.json", "[]", "table of axes"),
+        ("deep.json", "[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_a_space_that_cannot_be_read_is_refused(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_space(str(path) if "." in name else name)
