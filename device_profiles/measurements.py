@@ -6,7 +6,7 @@ The form that predictors fit. It comes from a device profile or from anyone's CS
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -40,6 +40,10 @@ _INTEGER_BOUNDS = {
     "batch_size": MAX_BATCH_SIZE,
     "threads": MAX_THREADS,
 }
+
+# The values of these columns in one row: everything but the architecture.
+Slice = tuple[int | str, ...]
+
 STATISTICS = ("latency_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
 
 FloatVector = npt.NDArray[np.float64]
@@ -82,12 +86,22 @@ class Measurements:
 
     source: str
     architectures: IntMatrix
-    slices: list[tuple[int | str, ...]]
+    slices: list[Slice]
     statistics: dict[str, FloatVector]
     verdicts: list[Verdict]
 
     def __len__(self) -> int:
         return len(self.slices)
+
+
+def describe_slice(values: Slice) -> str:
+    """A slice in words: `128 tokens, batch 1, 1 thread, fp32, plain`."""
+    named = dict(zip(SLICE_DEFAULTS, values, strict=True))
+    return (
+        f"{named['sequence_length']} tokens, batch {named['batch_size']}, "
+        f"{named['threads']} thread{'s' * (named['threads'] != 1)}, {named['precision']}, "
+        f"{named['graph_variant']}"
+    )
 
 
 def concatenate(parts: Sequence[Measurements]) -> Measurements:
@@ -114,8 +128,7 @@ def architecture_columns(table: Table) -> IntMatrix:
         InputError: if a column is missing or a row is no architecture; names the line.
     """
     table.require(ARCHITECTURE_FIELDS)
-    columns = [table.integers(name, highest=UPPER_BOUNDS[name]) for name in ARCHITECTURE_FIELDS]
-    matrix = np.stack(columns, axis=1)
+    matrix = table.integers({name: UPPER_BOUNDS[name] for name in ARCHITECTURE_FIELDS})
     impossible = np.flatnonzero(matrix[:, 4] % matrix[:, 3])
     if len(impossible):
         row = int(impossible[0])
@@ -125,18 +138,19 @@ def architecture_columns(table: Table) -> IntMatrix:
     return matrix
 
 
-def slice_columns(table: Table) -> list[tuple[int | str, ...]]:
-    """Workload and target of each row; a missing column has its value in `SLICE_DEFAULTS`.
+def slice_columns(table: Table, defaults: Mapping[str, int | str] = SLICE_DEFAULTS) -> list[Slice]:
+    """Workload and target of each row; a column that is missing has its default.
 
     Raises:
         InputError: if a number is out of bounds; names the line.
     """
     columns: list[Sequence[int | str]] = []
-    for name, default in SLICE_DEFAULTS.items():
+    for name, default in defaults.items():
         if name not in table:
             columns.append([default] * len(table))
         elif name in _INTEGER_BOUNDS:
-            columns.append(table.integers(name, highest=_INTEGER_BOUNDS[name]).tolist())
+            values = table.integers({name: _INTEGER_BOUNDS[name]})
+            columns.append(values[:, 0].tolist())
         else:
             columns.append(table.texts(name))
     return list(zip(*columns, strict=True))

@@ -1,19 +1,20 @@
 """Reads the CSV files that people bring, and says exactly what is wrong with one that is not right.
 
 A table is read once and whole, so that a bad last line is found before anything is written.
+Numbers are parsed in bulk; only where that fails is a column read field by field, to name the line.
 """
 
 from __future__ import annotations
 
 import csv
-import gc
 import io
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,31 +23,39 @@ from autotinybert.errors import InputError
 
 FloatVector = npt.NDArray[np.float64]
 IntVector = npt.NDArray[np.int64]
+IntMatrix = npt.NDArray[np.int64]
+
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file, parsed.
+    """A CSV file.
 
     Attributes:
         path: where it was read.
         header: the column names.
-        rows: the fields of each row, as text, as many as the header has.
+        header_line: the header as it stands in the file, without its line break.
         lines: each row as it stands in the file, without its line break.
         line_numbers: where each row ends in the file, counted from 1, for messages.
     """
 
     path: Path
     header: tuple[str, ...]
-    rows: list[list[str]]
+    header_line: str
     lines: list[str]
     line_numbers: Sequence[int]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.lines)
 
     def __contains__(self, column: str) -> bool:
         return column in self.header
+
+    @cached_property
+    def rows(self) -> list[list[str]]:
+        """The fields of each row, as many as the header has."""
+        return list(csv.reader(self.lines, strict=True))
 
     def require(self, columns: Sequence[str]) -> None:
         """Checks that the table has these columns.
@@ -61,24 +70,58 @@ class Table:
                 f"it has {', '.join(self.header)[:200]}"
             )
 
+    def without(self, columns: Sequence[str]) -> Table:
+        """The table less these columns, where it has them."""
+        kept = [index for index, name in enumerate(self.header) if name not in columns]
+        if len(kept) == len(self.header):
+            return self
+
+        def line(fields: Sequence[str]) -> str:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="").writerow([fields[index] for index in kept])
+            return text.getvalue()
+
+        return Table(
+            self.path,
+            tuple(self.header[index] for index in kept),
+            line(self.header),
+            [line(fields) for fields in self.rows],
+            self.line_numbers,
+        )
+
     def texts(self, column: str) -> list[str]:
         """A column's fields, without surrounding spaces."""
-        return [field.strip() for field in self._fields(column)]
+        index = self.header.index(column)
+        return [fields[index].strip() for fields in self.rows]
 
-    def integers(self, column: str, *, highest: int) -> IntVector:
-        """A column of integers from 1 to `highest`, int64 `[N]`.
+    def integers(self, highest: Mapping[str, int]) -> IntMatrix:
+        """Columns of integers from 1 to a bound of each.
+
+        Args:
+            highest: the bound of each column, by its name.
+
+        Returns:
+            int64 `[N, len(highest)]`.
 
         Raises:
             InputError: naming the line and the field that is none.
         """
-        values: IntVector = self._numbers(column, int, np.int64, "an integer")
-        outside = np.flatnonzero((values < 1) | (values > highest))
+        bounds = np.array(list(highest.values()), dtype=np.int64)
+        matrix = self._bulk(list(highest), np.int64)
+        if matrix is None:
+            columns = [
+                [self._integer(row, name, text) for row, text in enumerate(self.texts(name))]
+                for name in highest
+            ]
+            matrix = np.array(columns, dtype=np.int64).T
+        outside = np.argwhere((matrix < 1) | (matrix > bounds))
         if len(outside):
+            row, column = outside[0].tolist()
+            name = list(highest)[column]
             raise self.error(
-                int(outside[0]),
-                f"{column} is {values[outside[0]]}, which must be from 1 to {highest}",
+                row, f"{name} is {matrix[row, column]}, which must be from 1 to {highest[name]}"
             )
-        return values
+        return matrix
 
     def positive_floats(self, column: str, *, allow_empty: bool = False) -> FloatVector:
         """A column of finite numbers above zero, float64 `[N]`; NaN where empty if allowed.
@@ -86,44 +129,50 @@ class Table:
         Raises:
             InputError: naming the line and the field that is none.
         """
-
-        def convert(field: str) -> float:
-            if allow_empty and not field.strip():
-                return math.nan
-            value = float(field)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError
-            return value
-
-        values: FloatVector = self._numbers(column, convert, np.float64, "a finite number above 0")
-        return values
+        values = self._bulk([column], np.float64)
+        if values is not None and (np.isfinite(values) & (values > 0)).all():
+            return values[:, 0]
+        found = []
+        for row, text in enumerate(self.texts(column)):
+            value = math.nan
+            if text or not allow_empty:
+                try:
+                    value = float(text)
+                except ValueError:
+                    value = math.nan
+                if not (math.isfinite(value) and value > 0):
+                    raise self.error(
+                        row, f"{column} is {text[:40]!r}, which is not a finite number above 0"
+                    )
+            found.append(value)
+        return np.array(found)
 
     def error(self, row: int, problem: str) -> InputError:
         """An error that says where in the file a row is wrong."""
         return InputError(f"{self.path} line {self.line_numbers[row]}: {problem}")
 
-    def _fields(self, column: str) -> list[str]:
-        return list(map(itemgetter(self.header.index(column)), self.rows))
+    def _bulk(self, columns: Sequence[str], dtype: type[_Number]) -> npt.NDArray[_Number] | None:
+        """Columns as numbers, `[N, len(columns)]`; None if a field is none."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # numpy only warns of 5.0 where 5 is wanted
+                return np.loadtxt(
+                    self.lines,
+                    dtype=dtype,
+                    comments=None,
+                    delimiter=",",
+                    quotechar='"',
+                    usecols=[self.header.index(column) for column in columns],
+                    ndmin=2,
+                )
+        except (ValueError, OverflowError, Warning):
+            return None
 
-    def _numbers(
-        self,
-        column: str,
-        convert: Callable[[str], float],
-        dtype: type[np.generic],
-        wanted: str,
-    ) -> npt.NDArray[Any]:
-        fields = self._fields(column)
-        # In a long table the same few sizes come again and again: each is converted once.
-        values: dict[str, float] = {}
-        for field in set(fields):
-            try:
-                values[field] = dtype(convert(field)).item()
-            except (ValueError, OverflowError):
-                raise self.error(
-                    fields.index(field),
-                    f"{column} is {field.strip()[:40]!r}, which is not {wanted}",
-                ) from None
-        return np.array(list(map(values.__getitem__, fields)), dtype=dtype)
+    def _integer(self, row: int, column: str, text: str) -> int:
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+            raise self.error(row, f"{column} is {text[:40]!r}, which is not an integer")
+        return int(text)
 
 
 def read_table(path: Path) -> Table:
@@ -141,15 +190,10 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path} is not a UTF-8 text file: give a CSV file") from error
     if "\0" in text:
         raise InputError(f"{path} is a binary file: give a CSV file")
-    collecting = gc.isenabled()
-    gc.disable()  # a million small lists would otherwise be scanned over and over
     try:
         return _parse(path, text)
     except csv.Error as error:
         raise InputError(f"{path} is not valid CSV: {error}") from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _parse(path: Path, text: str) -> Table:
@@ -162,33 +206,35 @@ def _parse(path: Path, text: str) -> Table:
         twice = next(name for name in header if header.count(name) > 1)
         raise InputError(f"{path} has the column {twice!r} twice: keep one")
     first = reader.line_num
-    rows = list(reader)
-    if [] in rows or len(rows) != len(raw) - first:  # blank lines, or line breaks in quotes
-        rows, lines, numbers = _with_line_numbers(raw)
+    header_line = "".join(raw[:first]).rstrip("\r\n")
+    if '"' in text:
+        lines, numbers, widths = _quoted_lines(raw)
     else:
-        lines, numbers = raw[first:], range(first + 1, len(raw) + 1)
-    if not rows:
+        stripped = [line.rstrip("\r\n") for line in raw[first:]]
+        numbers = [first + 1 + index for index, line in enumerate(stripped) if line]
+        lines = list(filter(None, stripped))
+        widths = [line.count(",") + 1 for line in lines]
+    if not lines:
         raise InputError(f"{path} has a header but no rows")
-    table = Table(path, header, rows, [line.rstrip("\r\n") for line in lines], numbers)
-    width = len(header)
-    for row, fields in enumerate(rows):
-        if len(fields) != width:
-            raise table.error(row, f"{len(fields)} fields, but the header has {width}")
+    table = Table(path, header, header_line, lines, numbers)
+    for row, width in enumerate(widths):
+        if width != len(header):
+            raise table.error(row, f"{width} fields, but the header has {len(header)}")
     return table
 
 
-def _with_line_numbers(raw: list[str]) -> tuple[list[list[str]], list[str], Sequence[int]]:
-    """Rows, their text and their last lines, where rows and lines are not one to one."""
+def _quoted_lines(raw: Sequence[str]) -> tuple[list[str], list[int], list[int]]:
+    """Each row's text, last line and number of fields; quotes may hold commas and breaks."""
     reader = csv.reader(raw, strict=True)
     next(reader)
-    rows: list[list[str]] = []
     lines: list[str] = []
     numbers: list[int] = []
+    widths: list[int] = []
     start = reader.line_num
     for fields in reader:
         if fields:
-            rows.append(fields)
-            lines.append("".join(raw[start : reader.line_num]))
+            lines.append("".join(raw[start : reader.line_num]).rstrip("\r\n"))
             numbers.append(reader.line_num)
+            widths.append(len(fields))
         start = reader.line_num
-    return rows, lines, numbers
+    return lines, numbers, widths

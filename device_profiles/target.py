@@ -81,16 +81,6 @@ class Configuration:
     workload: Workload = Workload()
     target: Target = Target()
 
-    @property
-    def slice_label(self) -> str:
-        """The workload and target in words: `128 tokens, batch 1, 1 thread, fp32, plain`."""
-        threads = self.target.threads
-        return (
-            f"{self.workload.sequence_length} tokens, batch {self.workload.batch_size}, "
-            f"{threads} thread{'s' * (threads != 1)}, {self.target.precision}, "
-            f"{self.target.graph_variant}"
-        )
-
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; the names are those of the columns of a profile."""
         return {

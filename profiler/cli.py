@@ -14,8 +14,14 @@ from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOpt
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, canonical_json, sha256_text
+from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
-from device_profiles.measurements import MeasuredRow, architecture_columns
+from device_profiles.measurements import (
+    SLICE_DEFAULTS,
+    MeasuredRow,
+    architecture_columns,
+    describe_slice,
+)
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.table import read_table
@@ -213,7 +219,7 @@ def _answer(profile: DeviceProfile, remark: str, rows: list[MeasuredRow] | None 
         f"{len(slow)} of {len(profile.blocks)} blocks were slow; "
         f"stopped: {document['stopped']}",
         "",
-        *_reference_lines(profile),
+        _reference_table(profile),
         f"wrote {profile.folder}" + (f" ({remark})" if remark else ""),
     ]
     doubtful = [row for row in rows or [] if row.verdict != "ok"]
@@ -239,18 +245,17 @@ def _answer(profile: DeviceProfile, remark: str, rows: list[MeasuredRow] | None 
     return Answer(data, "\n".join(lines))
 
 
-def _reference_lines(profile: DeviceProfile) -> list[str]:
-    lines = [f"{'reference':<12} {'configuration':<50} {'quiet ms':>9} {'p50 ms':>9}"]
-    for row in profile.references:
-        where = (
-            f"{row['sequence_length']} tokens, batch {row['batch_size']}, "
-            f"{row['threads']} thread(s), {row['graph_variant']}"
+def _reference_table(profile: DeviceProfile) -> str:
+    rows = [
+        (
+            row["name"],
+            describe_slice(tuple(row[name] for name in SLICE_DEFAULTS)),
+            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("latency_ms", "p50_ms")),
+            row["verdict"],
         )
-        quiet, median = (
-            "-" if row[name] is None else f"{row[name]:.2f}" for name in ("latency_ms", "p50_ms")
-        )
-        lines.append(f"{row['name']:<12} {where:<50} {quiet:>9} {median:>9}")
-    return [*lines, ""]
+        for row in profile.references
+    ]
+    return text_table(("reference", "workload and target", "quiet ms", "p50 ms", "verdict"), rows)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Turns timings into predictors: latency as a function of the architecture."""

@@ -1,0 +1,198 @@
+"""Figures as SVG text that takes its ink from the page, so that it reads on light and dark."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from predictor.comparison import ComparedShape
+
+FloatVector = npt.NDArray[np.float64]
+
+# Drawn in this colour, which then becomes the page's own text colour.
+_INK = "#010203"
+BLUE, ORANGE, RED = "#3b82c4", "#d9822b", "#c8453b"
+
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "autotinybert",
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+@contextmanager
+def _figure(width: float, height: float, *, title: str, into: list[str]) -> Iterator[Figure]:
+    """A figure to draw in; on leaving, its SVG text is appended to `into`."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    into.append(_embeddable(text.getvalue(), title, prefix=f"f{len(into)}-{len(title)}-"))
+
+
+def _embeddable(svg: str, title: str, *, prefix: str) -> str:
+    """An SVG document as an element of a page: own ids, the page's ink, a name for readers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
+    svg = svg.replace(_INK, "currentColor")
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
+    svg = re.sub(r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1\2", svg, count=1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def measured_against_predicted(
+    measured_ms: FloatVector, held_out_ms: FloatVector, low: float, high: float
+) -> str:
+    """Held-out predictions and their relative errors, with the 90 % bounds.
+
+    Args:
+        measured_ms: `[N]`.
+        held_out_ms: `[N]`.
+        low: lower bound of measured / predicted.
+        high: upper bound of measured / predicted.
+    """
+    drawn: list[str] = []
+    title = "Measured against predicted latency"
+    with _figure(8.4, 3.6, title=title, into=drawn) as figure:
+        left, right = figure.subplots(1, 2)
+        ends = [
+            min(measured_ms.min(), held_out_ms.min()),
+            max(measured_ms.max(), held_out_ms.max()),
+        ]
+        left.plot(ends, ends, color=_INK, alpha=0.4, linewidth=1)
+        left.scatter(held_out_ms, measured_ms, s=16, color=BLUE, alpha=0.8, linewidths=0)
+        left.set(xscale="log", yscale="log", xlabel="predicted, held out (ms)")
+        left.set(ylabel="measured (ms)")
+        errors = measured_ms / held_out_ms - 1
+        right.axhspan(
+            100 * (low - 1),
+            100 * (high - 1),
+            color=BLUE,
+            alpha=0.15,
+            linewidth=0,
+            label="90 % bounds",
+        )
+        right.axhline(0, color=_INK, alpha=0.4, linewidth=1)
+        right.scatter(held_out_ms, 100 * errors, s=16, color=BLUE, alpha=0.8, linewidths=0)
+        right.set(xscale="log", xlabel="predicted, held out (ms)", ylabel="error (%)")
+        right.legend(loc="best")
+        for axes in (left, right):
+            _plain_log_ticks(axes)
+        _plain_log_ticks(left, vertical=True)
+    return drawn[0]
+
+
+def _plain_log_ticks(axes: Axes, *, vertical: bool = False) -> None:
+    axis = axes.yaxis if vertical else axes.xaxis
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def speedups(compared: Sequence[ComparedShape]) -> str:
+    """Speed-up of each published shape against BERT-base, ours beside theirs."""
+    shown = sorted(
+        (row for row in compared if row.speedup is not None), key=lambda row: row.speedup or 0
+    )
+    drawn: list[str] = []
+    title = "Speed-up against BERT-base"
+    with _figure(8.4, 0.8 + 0.3 * len(shown), title=title, into=drawn) as figure:
+        axes = figure.subplots()
+        places = np.arange(len(shown))
+        ours = [row.speedup or 0.0 for row in shown]
+        axes.barh(places, ours, height=0.6, color=BLUE, label="here: ONNX Runtime")
+        published = [
+            (place, row.shape.speedup)
+            for place, row in zip(places, shown, strict=True)
+            if row.shape.speedup is not None
+        ]
+        axes.scatter(
+            [value for _, value in published],
+            [place for place, _ in published],
+            marker="D",
+            s=26,
+            color=ORANGE,
+            zorder=3,
+            label="published: PyTorch, another CPU",
+        )
+        axes.set_yticks(places, [row.shape.name for row in shown])
+        for place, value in zip(places, ours, strict=True):
+            axes.annotate(
+                f"{value:.1f}x",
+                (value, place),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        axes.set(xlabel="times faster than BERT-base")
+        axes.margins(x=0.08, y=0.02)
+        axes.legend(loc="lower right")
+    return drawn[0]
+
+
+def campaign_course(
+    started_s: FloatVector,
+    excess: FloatVector,
+    slow: npt.NDArray[np.bool_],
+    rounds: Sequence[tuple[float, int]],
+) -> str:
+    """How much slower than its configuration's best each visit was, over time.
+
+    Args:
+        started_s: `[V]`, when each visit began.
+        excess: `[V]`, its fastest run over its configuration's best, less 1.
+        slow: `[V]`, whether it fell into a slow block.
+        rounds: when each round began, and its number.
+    """
+    drawn: list[str] = []
+    with _figure(8.4, 3.0, title="Course of the campaign", into=drawn) as figure:
+        axes = figure.subplots()
+        for (start, number), following in itertools.zip_longest(rounds, rounds[1:]):
+            end = following[0] if following else float(started_s.max()) + 1
+            if number % 2 == 0:
+                axes.axvspan(start, end, color=_INK, alpha=0.06, linewidth=0)
+            if end - start > 0.04 * float(started_s.max()):
+                axes.annotate(
+                    f"round {number}",
+                    ((start + end) / 2, 1),
+                    xycoords=("data", "axes fraction"),
+                    ha="center",
+                    va="bottom",
+                    fontsize=8,
+                )
+        for chosen, colour, name in ((~slow, BLUE, "accepted"), (slow, RED, "in a slow block")):
+            if chosen.any():
+                axes.scatter(
+                    started_s[chosen],
+                    100 * excess[chosen],
+                    s=12,
+                    color=colour,
+                    alpha=0.75,
+                    linewidths=0,
+                    label=name,
+                )
+        axes.set(xlabel="seconds since the campaign began", ylabel="above the best visit (%)")
+        axes.legend(loc="upper right")
+    return drawn[0]

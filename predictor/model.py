@@ -1,0 +1,188 @@
+"""A latency predictor: for each workload and target that was measured, a model and its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from autotinybert.errors import InputError
+from device_profiles.measurements import Slice, describe_slice
+from predictor.lookup_table import LookupTable
+from predictor.metrics import Accuracy
+from predictor.regressors import CostTermRegressor
+from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
+
+FloatVector = npt.NDArray[np.float64]
+
+# The names of `--statistic`, and their columns.
+STATISTIC_COLUMNS = {"quiet": "latency_ms", **{f"p{p}": f"p{p}_ms" for p in (50, 90, 95, 99)}}
+
+# Rows predicted at a time: their cost terms stay in the cache.
+_BLOCK = 1 << 14
+
+
+class LatencyModel(Protocol):
+    """What predicts the quiet latency of architectures."""
+
+    def predict(self, architectures: IntMatrix) -> FloatVector:
+        """Latencies in milliseconds, `[N]`, of architectures int64 `[N, 5]`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+
+
+MODELS: dict[str, type[CostTermRegressor] | type[LookupTable]] = {
+    "cost-terms": CostTermRegressor,
+    "lookup-table": LookupTable,
+}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From a predicted quiet latency to a statistic and its bounds, as log factors.
+
+    Attributes:
+        center: log(statistic / prediction) in the median of held-out rows; 0 for the label.
+        low: the lower bound's, 5 % of rows lie below.
+        high: the upper bound's, 5 % of rows lie above.
+    """
+
+    center: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted latencies, all `[N]` in milliseconds.
+
+    Attributes:
+        latency_ms: the expected value.
+        low_ms: 5 % of measurements lie below.
+        high_ms: 5 % of measurements lie above.
+    """
+
+    latency_ms: FloatVector
+    low_ms: FloatVector
+    high_ms: FloatVector
+
+
+@dataclass(frozen=True)
+class SlicePredictor:
+    """The predictor for one workload and target.
+
+    Attributes:
+        slice: workload and target, the values of `SLICE_DEFAULTS`' columns.
+        lowest: int64 `[5]`, the smallest measured value of each field of an architecture.
+        highest: int64 `[5]`, the largest.
+        models: every model that was fitted, by name.
+        chosen: the name of the one with the lowest held-out error.
+        accuracies: held-out accuracy of each model.
+        calibrations: by statistic, for the chosen model.
+        rows: how many rows it was fitted to.
+    """
+
+    slice: Slice
+    lowest: IntMatrix
+    highest: IntMatrix
+    models: Mapping[str, LatencyModel]
+    chosen: str
+    accuracies: Mapping[str, Accuracy]
+    calibrations: Mapping[str, Calibration]
+    rows: int
+
+    @property
+    def label(self) -> str:
+        """The slice in words."""
+        return describe_slice(self.slice)
+
+    def out_of_range(self, architectures: IntMatrix) -> npt.NDArray[np.int64]:
+        """The rows of `[N, 5]` that lie outside what was measured."""
+        outside = ((architectures < self.lowest) | (architectures > self.highest)).any(axis=1)
+        return np.flatnonzero(outside)
+
+    def explain_out_of_range(self, architecture: npt.NDArray[np.int64]) -> str:
+        """Which field of an architecture `[5]` lies outside the range, and what to do."""
+        for name, value, low, high in zip(
+            ARCHITECTURE_FIELDS, architecture, self.lowest, self.highest, strict=True
+        ):
+            if not low <= value <= high:
+                return (
+                    f"{name} {value} is outside {low}..{high}, the range that was measured: "
+                    "profile shapes around it and fit again"
+                )
+        raise ValueError("the architecture is inside the range")
+
+    def predict(self, architectures: IntMatrix, statistic: str = "quiet") -> Prediction:
+        """Predicts a statistic of architectures int64 `[N, 5]`.
+
+        Raises:
+            InputError: if an architecture lies outside the fitted range, or the statistic was
+                not measured.
+        """
+        outside = self.out_of_range(architectures)
+        if len(outside):
+            row = architectures[outside[0]]
+            name = "-".join(map(str, row.tolist()))
+            raise InputError(f"{name}: {self.explain_out_of_range(row)}")
+        calibration = self.calibration(statistic)
+        model = self.models[self.chosen]
+        quiet_ms = np.empty(len(architectures))
+        for start in range(0, len(architectures), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            quiet_ms[block] = model.predict(architectures[block])
+        return Prediction(
+            quiet_ms * np.exp(calibration.center),
+            quiet_ms * np.exp(calibration.low),
+            quiet_ms * np.exp(calibration.high),
+        )
+
+    def calibration(self, statistic: str) -> Calibration:
+        """The calibration of a statistic.
+
+        Raises:
+            InputError: if it is unknown or was not measured.
+        """
+        if statistic not in STATISTIC_COLUMNS:
+            raise InputError(f"no statistic {statistic!r}: use {', '.join(STATISTIC_COLUMNS)}")
+        if statistic not in self.calibrations:
+            raise InputError(
+                f"{statistic} was not measured for {self.label}: too few runs; this predictor has "
+                f"{', '.join(self.calibrations)}"
+            )
+        return self.calibrations[statistic]
+
+
+@dataclass(frozen=True)
+class LatencyPredictor:
+    """A predictor for one machine.
+
+    Attributes:
+        slices: a predictor for each workload and target.
+        key: the measurement key of the machine; None if it was made from a bare CSV file.
+        target: the name of the target, or None.
+        references: the reference rows of the profile, for speed-ups.
+        sources: what it was fitted to.
+    """
+
+    slices: Sequence[SlicePredictor]
+    key: Mapping[str, Any] | None
+    target: str | None
+    references: Sequence[Mapping[str, Any]]
+    sources: Sequence[str]
+
+    def slice_for(self, values: Slice) -> SlicePredictor:
+        """The predictor for a workload and target.
+
+        Raises:
+            InputError: if it was not measured; names those that were.
+        """
+        for candidate in self.slices:
+            if candidate.slice == values:
+                return candidate
+        known = "; ".join(candidate.label for candidate in self.slices)
+        raise InputError(f"{describe_slice(values)} was not measured; this predictor has {known}")

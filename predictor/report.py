@@ -1,0 +1,212 @@
+"""What a fitted predictor and the profile behind it have to show, as one page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import numpy as np
+
+from device_profiles.measurements import describe_slice
+from device_profiles.profile import DeviceProfile
+from device_profiles.visits import factors_of_blocks
+from predictor import page
+from predictor.baselines import baseline_accuracies
+from predictor.comparison import compare_published
+from predictor.figures import campaign_course, measured_against_predicted, speedups
+from predictor.fitting import SliceFit
+from predictor.summary import (
+    ACCURACY_HEADER,
+    COMPARISON_HEADER,
+    accuracy_rows,
+    comparison_rows,
+)
+
+_MOST_DOUBTFUL_ROWS = 20
+
+
+def report_page(
+    fits: Sequence[SliceFit],
+    profiles: Sequence[DeviceProfile],
+    sources: Sequence[str],
+    *,
+    seed: int,
+) -> str:
+    """The page for a fit: accuracy, published shapes, the course of the campaign, the machine.
+
+    Args:
+        fits: a fit for each workload and target.
+        profiles: what was fitted, where it was profiles; empty for a bare CSV file.
+        sources: the files or folders that were fitted.
+        seed: of the folds.
+    """
+    subtitle = (
+        f"{profiles[0].target}, {profiles[0].host['cpu_model']}" if profiles else ", ".join(sources)
+    )
+    sections = [_summary(fits, profiles)]
+    for fit in fits:
+        sections += _fit_sections(fit, profiles, seed=seed)
+    for profile in profiles:
+        sections += [_course(profile), _doubtful(profile), _machine(profile)]
+    sections.append(_again(profiles, sources))
+    return page.page("Latency of BERT shapes on this device", subtitle, sections)
+
+
+def _summary(fits: Sequence[SliceFit], profiles: Sequence[DeviceProfile]) -> str:
+    first = fits[0].predictor
+    found = first.accuracies[first.chosen]
+    facts = [
+        (f"{sum(fit.predictor.rows for fit in fits)}", "rows fitted"),
+        (f"{found.mape:.2%}", "mean error, held out"),
+        (f"{found.within_5_percent:.0%}", "of rows within 5 %"),
+        (f"{found.worst:.1%}", "worst row"),
+    ]
+    for profile in profiles[:1]:
+        base = profile.references[0]
+        if base["latency_ms"] is not None:
+            facts.append((f"{base['latency_ms']:.1f} ms", f"{base['name']}, quiet"))
+        facts.append((f"{profile.document['elapsed_s']:.0f} s", "of measuring"))
+    return page.tiles(facts)
+
+
+def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int) -> list[str]:
+    predictor = fit.predictor
+    bounds = predictor.calibrations["quiet"]
+    accuracies = {**predictor.accuracies, **baseline_accuracies(fit, seed=seed)}
+    sections = [
+        page.section(
+            f"Measured against predicted: {predictor.label}",
+            page.figure(
+                measured_against_predicted(
+                    fit.statistics["latency_ms"],
+                    fit.held_out_ms[predictor.chosen],
+                    float(np.exp(bounds.low)),
+                    float(np.exp(bounds.high)),
+                ),
+                f"Each of {predictor.rows} architectures, predicted by a model that had not seen "
+                "it. Latencies are quiet latencies: the expected fastest run of four visits.",
+            ),
+            page.table(ACCURACY_HEADER, accuracy_rows(accuracies, predictor.chosen)),
+        )
+    ]
+    for profile in profiles:
+        if predictor.slice not in profile.measurements.slices:
+            continue
+        compared = compare_published(predictor, profile.measurements)
+        sections.append(
+            page.section(
+                f"Published shapes on this device: {predictor.label}",
+                page.figure(
+                    speedups(compared),
+                    "Bars: against BERT-base on this machine through ONNX Runtime. Diamonds: what "
+                    "the papers print, measured by their authors in PyTorch on other CPUs.",
+                ),
+                page.table(COMPARISON_HEADER, comparison_rows(compared)),
+            )
+        )
+    return sections
+
+
+def _course(profile: DeviceProfile) -> str:
+    campaign = profile.campaign()
+    visits = campaign.visits
+    factors = factors_of_blocks(visits)
+    best = np.full(len(campaign.configurations), np.inf)
+    for visit in visits:
+        best[visit.configuration] = min(best[visit.configuration], visit.minimum_ns)
+    rounds: dict[int, float] = {}
+    for visit in visits:
+        rounds.setdefault(visit.round, visit.started_s)
+    slow = [block for block in profile.blocks if block["slow"]]
+    remark = (
+        f"{len(slow)} of {len(profile.blocks)} blocks were slow (in the median more than "
+        f"{profile.protocol.slow_factor - 1:.0%} above their configurations' best): "
+        + "; ".join(
+            f"round {block['round']} at {block['started_s']:.0f} s, {block['factor'] - 1:+.0%}"
+            for block in slow[:8]
+        )
+        if slow
+        else f"None of {len(profile.blocks)} blocks was slow."
+    )
+    return page.section(
+        "Where the machine was slow",
+        page.figure(
+            campaign_course(
+                np.array([visit.started_s for visit in visits]),
+                np.array([visit.minimum_ns / best[visit.configuration] for visit in visits]) - 1,
+                np.array([factors[v.block] > profile.protocol.slow_factor for v in visits]),
+                [(start, number) for number, start in rounds.items()],
+            ),
+            "Each dot is a visit. Rounds visit every configuration once, in shuffled order, from "
+            "fresh processes; visits in slow blocks are not accepted and are made up for.",
+        ),
+        page.paragraph(remark),
+    )
+
+
+def _doubtful(profile: DeviceProfile) -> str:
+    measurements = profile.measurements
+    rows = [
+        (
+            "-".join(map(str, measurements.architectures[row].tolist())),
+            describe_slice(measurements.slices[row]),
+            verdict,
+        )
+        for row, verdict in enumerate(measurements.verdicts)
+        if verdict != "ok"
+    ]
+    if not rows:
+        return page.section("Verdicts", page.paragraph(f"All {len(measurements)} rows are ok."))
+    more = f" The first {_MOST_DOUBTFUL_ROWS} are shown." if len(rows) > _MOST_DOUBTFUL_ROWS else ""
+    return page.section(
+        "Verdicts",
+        page.paragraph(
+            f"{len(rows)} of {len(measurements)} rows are not ok and were left out of the fit; "
+            f"latencies.csv gives each one's reason.{more}"
+        ),
+        page.table(("L-d-f-h-q", "workload and target", "verdict"), rows[:_MOST_DOUBTFUL_ROWS]),
+    )
+
+
+def _machine(profile: DeviceProfile) -> str:
+    host = profile.host
+    names = {
+        "cpu_model": "CPU",
+        "cpu_count": "cores",
+        "memory_gib": "memory (GiB)",
+        "virtualised": "virtual machine",
+        "governor": "frequency governor",
+        "boost": "boost",
+        "kernel": "kernel",
+        "operating_system": "system",
+        "onnxruntime_version": "ONNX Runtime",
+        "python": "Python",
+        "load_average": "load before measuring",
+    }
+    return page.section(
+        "The machine",
+        page.facts(
+            [
+                *((label, host.get(name, "unknown")) for name, label in names.items()),
+                ("instruction sets", " ".join(host["isa_flags"])),
+                ("measurement key", profile.document["measurement_key_hash"]),
+                ("measured (UTC)", profile.document["created_utc"]),
+            ]
+        ),
+    )
+
+
+def _again(profiles: Sequence[DeviceProfile], sources: Sequence[str]) -> str:
+    lines = []
+    for profile in profiles:
+        request = profile.document["plan"]
+        rivals = " --rivals" if request.get("rivals") else ""
+        lines.append(
+            f"profile-device --target {profile.target} --space {shlex.quote(request['space'])} "
+            f"--seed {request['seed']}{rivals} --out NEW"
+        )
+    fitted = " ".join(map(shlex.quote, sources))
+    if not profiles:
+        fitted = f"--csv {fitted}"
+    lines.append(f"fit-predictor {fitted} --report --out PREDICTOR")
+    return page.section("Run it again", page.commands(lines))

@@ -1,0 +1,178 @@
+"""A predictor on disk: a folder of JSON and CSV.
+
+- `predictor.json`: the models, bounds, fitted range, accuracy, measurement key, and a checksum
+- `training_rows.csv`: what it was fitted to, with held-out predictions
+- `lookup_table.csv`: the block latencies, for a spreadsheet or another program
+
+Nothing in it is code. The same measurements and seed give the same bytes.
+
+History of the schema:
+
+1. The first.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.files import (
+    canonical_json,
+    read_json_object,
+    sha256_text,
+    whole_file,
+    write_json,
+)
+from device_profiles.machine import key_hash
+from device_profiles.measurements import SLICE_DEFAULTS
+from predictor.fitting import SliceFit
+from predictor.lookup_table import LookupTable
+from predictor.metrics import Accuracy
+from predictor.model import (
+    MODELS,
+    STATISTIC_COLUMNS,
+    Calibration,
+    LatencyPredictor,
+    SlicePredictor,
+)
+from supernet.architecture import ARCHITECTURE_FIELDS
+
+SCHEMA_VERSION = 1
+
+PREDICTOR_FILE = "predictor.json"
+TRAINING_FILE = "training_rows.csv"
+LOOKUP_FILE = "lookup_table.csv"
+PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
+
+_CHECKSUM = "sha256"
+
+
+def save_predictor(
+    folder: Path, predictor: LatencyPredictor, fits: Sequence[SliceFit], *, seed: int
+) -> None:
+    """Writes a predictor's files into a folder that is already there."""
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "latency-predictor",
+        "target": predictor.target,
+        "measurement_key": predictor.key,
+        "measurement_key_hash": None if predictor.key is None else key_hash(predictor.key),
+        "sources": list(predictor.sources),
+        "seed": seed,
+        "reference_rows": [dict(row) for row in predictor.references],
+        "slices": [_slice_to_json(part) for part in predictor.slices],
+    }
+    document[_CHECKSUM] = sha256_text(canonical_json(document))
+    _write_training_rows(folder / TRAINING_FILE, fits)
+    _write_lookup_tables(folder / LOOKUP_FILE, predictor.slices)
+    write_json(folder / PREDICTOR_FILE, document)
+
+
+def load_predictor(folder: Path) -> LatencyPredictor:
+    """Reads a predictor back and checks it.
+
+    Raises:
+        InputError: if the folder holds none, or one of a later version.
+        DamagedFileError: if it was torn, truncated or edited.
+    """
+    path = folder / PREDICTOR_FILE
+    if not path.exists():
+        raise InputError(f"no predictor in {folder}: make one with fit-predictor --out {folder}")
+    document = read_json_object(path)
+    version = document.get("schema_version")
+    if document.get("kind") != "latency-predictor" or not isinstance(version, int):
+        raise DamagedFileError(f"{path} is no latency predictor: make one with fit-predictor")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}: "
+            "update autotinybert"
+        )
+    checksum = document.pop(_CHECKSUM, None)
+    if checksum != sha256_text(canonical_json(document)):
+        raise DamagedFileError(
+            f"{path} is not as it was fitted (torn, truncated or edited): fit it again"
+        )
+    try:
+        return LatencyPredictor(
+            slices=[_slice_from_json(value) for value in document["slices"]],
+            key=document["measurement_key"],
+            target=document["target"],
+            references=document["reference_rows"],
+            sources=document["sources"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"{path} is no latency predictor ({error}): fit it again") from error
+
+
+def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:
+    return {
+        "slice": dict(zip(SLICE_DEFAULTS, part.slice, strict=True)),
+        "range": {
+            name: [int(low), int(high)]
+            for name, low, high in zip(ARCHITECTURE_FIELDS, part.lowest, part.highest, strict=True)
+        },
+        "rows": part.rows,
+        "chosen": part.chosen,
+        "models": {name: model.to_json() for name, model in part.models.items()},
+        "held_out_accuracy": {name: value.to_json() for name, value in part.accuracies.items()},
+        "statistics": {
+            name: {"center": value.center, "low": value.low, "high": value.high}
+            for name, value in part.calibrations.items()
+        },
+    }
+
+
+def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
+    ranges = np.array([value["range"][name] for name in ARCHITECTURE_FIELDS], dtype=np.int64)
+    models = {name: MODELS[name].from_json(model) for name, model in value["models"].items()}
+    chosen = value["chosen"]
+    if chosen not in models or "quiet" not in value["statistics"]:
+        raise InputError("the chosen model or its bounds are not there")
+    return SlicePredictor(
+        slice=tuple(value["slice"][name] for name in SLICE_DEFAULTS),
+        lowest=ranges[:, 0],
+        highest=ranges[:, 1],
+        models=models,
+        chosen=chosen,
+        accuracies={name: Accuracy(**found) for name, found in value["held_out_accuracy"].items()},
+        calibrations={name: Calibration(**found) for name, found in value["statistics"].items()},
+        rows=int(value["rows"]),
+    )
+
+
+def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:
+    statistics = [column for column in STATISTIC_COLUMNS.values()]
+    predictions = {name: f"held_out_{name.replace('-', '_')}_ms" for name in MODELS}
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((*ARCHITECTURE_FIELDS, *SLICE_DEFAULTS, *statistics, *predictions.values()))
+        for fit in fits:
+            for row, architecture in enumerate(fit.architectures.tolist()):
+                measured = [
+                    fit.statistics[name][row] if name in fit.statistics else np.nan
+                    for name in statistics
+                ]
+                writer.writerow(
+                    (
+                        *architecture,
+                        *fit.predictor.slice,
+                        *("" if np.isnan(value) else f"{value:.6f}" for value in measured),
+                        *(f"{fit.held_out_ms[name][row]:.6f}" for name in predictions),
+                    )
+                )
+
+
+def _write_lookup_tables(path: Path, slices: Sequence[SlicePredictor]) -> None:
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((*SLICE_DEFAULTS, "block", "hidden_size", "size", "latency_ms"))
+        for part in slices:
+            table = part.models["lookup-table"]
+            assert isinstance(table, LookupTable)
+            for block, hidden_size, size, latency_ms in table.blocks():
+                writer.writerow((*part.slice, block, hidden_size, size or "", f"{latency_ms:.6f}"))

@@ -1,0 +1,128 @@
+"""A device that answers like a real one, from arithmetic: no session, no clock, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from device_profiles.journal import Journal
+from device_profiles.machine import KEY_FIELDS
+from device_profiles.profile import JOURNAL_FILE, save_profile
+from device_profiles.protocol import Protocol
+from device_profiles.target import Configuration, Target, Workload
+from device_profiles.visits import rows_of
+from profiler.campaign import run_campaign
+from profiler.plan import make_plan, sample_architectures
+from supernet.architecture import to_matrix
+from supernet.cost import flops
+from supernet.space import kd_space
+
+HOST: dict[str, Any] = {
+    **dict.fromkeys(KEY_FIELDS, "test"),
+    "machine": "x86_64",
+    "cpu_model": "Test CPU",
+    "isa_flags": ["avx2"],
+    "cpu_count": 2,
+    "onnxruntime_version": "1.0",
+    "emulated": False,
+    "available_providers": ["CPUExecutionProvider"],
+    "memory_gib": 8.0,
+    "operating_system": "Test OS",
+    "load_average": 0.0,
+}
+
+
+class FakeDevice:
+    """Times a configuration by its FLOPs, with seeded noise that is never below the truth.
+
+    Attributes:
+        now_s: its clock; every visit moves it on.
+        visited: every configuration asked for, in order.
+    """
+
+    def __init__(self, seed: int = 0, noise: float = 0.01) -> None:
+        self.host: Mapping[str, Any] = HOST
+        self.now_s = 0.0
+        self.visited: list[Configuration] = []
+        self.workers_opened = 0
+        self._rng = np.random.default_rng(seed)
+        self._noise = noise
+
+    def clock_s(self) -> float:
+        return self.now_s
+
+    def quiet_ms(self, configuration: Configuration) -> float:
+        workload = configuration.workload
+        operations = flops(
+            to_matrix([configuration.architecture]),
+            batch_size=workload.batch_size,
+            sequence_length=workload.sequence_length,
+        )[0]
+        layers = configuration.architecture.num_layers
+        return float(operations) / 8e7 + 0.02 * layers + 0.1
+
+    def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+        self.visited.append(configuration)
+        scatter = 1 + self._noise * self._rng.exponential(size=max(protocol.min_runs, 5))
+        runs_ns = (self.quiet_ms(configuration) * 1e6 * scatter).astype(int).tolist()
+        self.now_s += 0.3
+        return {"runs_ns": runs_ns, "facts": {}}
+
+    def open(self) -> FakeDevice:
+        self.workers_opened += 1
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def fake_device() -> Callable[..., FakeDevice]:
+    return FakeDevice
+
+
+@pytest.fixture
+def make_profile(tmp_path: Path) -> Callable[..., Path]:
+    """Makes the folder of a finished profile, measured on a fake device."""
+
+    def make(
+        name: str = "profile",
+        *,
+        configs: int = 40,
+        seed: int = 0,
+        host: Mapping[str, Any] = HOST,
+        workloads: Sequence[Workload] = (Workload(),),
+        targets: Sequence[Target] = (Target(),),
+        rivals: bool = False,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        device = FakeDevice(seed)
+        protocol = Protocol()
+        plan = make_plan(
+            sample_architectures(kd_space(), configs, seed),
+            workloads=workloads,
+            targets=targets,
+            rivals=rivals,
+            seed=seed,
+        )
+        with Journal(folder / JOURNAL_FILE) as journal:
+            campaign = run_campaign(
+                plan, protocol, journal, device.open, host=host, clock_s=device.clock_s
+            )
+            save_profile(
+                folder,
+                target="cpu-x86",
+                host=host,
+                protocol=protocol,
+                plan={"space": "kd", "seed": seed, "rivals": rivals},
+                campaign=campaign,
+                rows=rows_of(campaign, protocol),
+            )
+        return folder
+
+    return make

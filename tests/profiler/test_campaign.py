@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotinybert.errors import DamagedFileError, InputError
+from device_profiles.journal import Journal
+from device_profiles.protocol import Protocol
+from device_profiles.target import Configuration, Target, Workload
+from device_profiles.visits import CampaignRecord, Visit, rows_of
+from profiler.campaign import Progress, VisitFailedError, WorkerLostError, run_campaign
+from profiler.plan import Plan, make_plan, sample_architectures
+from supernet.space import kd_space
+
+PROTOCOL = Protocol(block_size=8)
+
+
+class Killed(BaseException):
+    """What `kill -9` looks like from inside: no handler gets to run a clean-up worth the name."""
+
+
+def plan_of(configs: int = 20, *, rivals: bool = False, seed: int = 0) -> Plan:
+    return make_plan(
+        sample_architectures(kd_space(), configs, seed),
+        workloads=[Workload()],
+        targets=[Target()],
+        rivals=rivals,
+        seed=seed,
+    )
+
+
+def run(
+    path: Path, device: Any, plan: Plan, protocol: Protocol = PROTOCOL, **options: Any
+) -> CampaignRecord:
+    with Journal(path) as journal:
+        return run_campaign(
+            plan,
+            protocol,
+            journal,
+            device.open,
+            host=device.host,
+            clock_s=device.clock_s,
+            **options,
+        )
+
+
+def itinerary(record: CampaignRecord) -> list[tuple[int, int, int]]:
+    return [(visit.round, visit.block, visit.configuration) for visit in record.visits]
+
+
+def test_every_configuration_is_visited_once_a_round_in_shuffled_order(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    record = run(tmp_path / "journal", fake_device(), plan_of())
+    rounds = [
+        [visit.configuration for visit in record.visits if visit.round == number]
+        for number in (1, 2, 3, 4)
+    ]
+    assert all(sorted(order) == list(range(22)) for order in rounds)
+    assert len({tuple(order) for order in rounds}) == 4
+    assert record.stopped == "every row has its visits"
+    assert {row.verdict for row in rows_of(record, PROTOCOL)} == {"ok"}
+
+
+def test_every_block_has_a_fresh_worker_and_its_own_number(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    device = fake_device()
+    record = run(tmp_path / "journal", device, plan_of())
+    blocks = [visit.block for visit in record.visits]
+    assert device.workers_opened == len(set(blocks)) == 4 * 3
+    assert blocks == sorted(blocks)
+    assert max(np.bincount(blocks)) == PROTOCOL.block_size
+
+
+def test_labels_are_within_the_noise_of_the_device(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    device = fake_device(noise=0.01)
+    record = run(tmp_path / "journal", device, plan_of(40))
+    for row in rows_of(record, PROTOCOL):
+        assert row.latency_ms is not None
+        assert 0 <= row.latency_ms / device.quiet_ms(row.configuration) - 1 < 0.01
+        assert row.percentiles_ms[50] is not None
+        assert row.percentiles_ms[99] is None
+
+
+@pytest.mark.parametrize("after", [1, 2, 17, 22, 23, 45, 60, 87])
+def test_a_campaign_killed_at_any_visit_and_resumed_equals_an_unbroken_one(
+    tmp_path: Path, fake_device: Callable[..., Any], after: int
+) -> None:
+    unbroken = run(tmp_path / "unbroken", fake_device(noise=0), plan_of())
+    device = fake_device(noise=0)
+    seen = 0
+
+    def kill(_: Progress) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "resumed", device, plan_of(), on_progress=kill)
+    # The crash tore the line that was being written.
+    with (tmp_path / "resumed").open("ab") as file:
+        file.write(b'{"kind":"visit","configurat')
+    resumed = run(tmp_path / "resumed", device, plan_of())
+    assert itinerary(resumed) == itinerary(unbroken)
+    assert rows_of(resumed, PROTOCOL) == rows_of(unbroken, PROTOCOL)
+    assert len(device.visited) == len(unbroken.visits)  # nothing acknowledged was measured twice
+    assert resumed.elapsed_s == pytest.approx(unbroken.elapsed_s, abs=0.01)
+
+
+def test_a_finished_campaign_measures_nothing_more(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    run(tmp_path / "journal", fake_device(), plan_of())
+    device = fake_device()
+    run(tmp_path / "journal", device, plan_of())
+    assert device.visited == []
+
+
+def test_visits_in_a_slow_block_are_made_up_for(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    class SometimesSlow(fake_device):  # type: ignore[misc, valid-type]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            slow = 30 <= len(self.visited) <= 38  # the whole second block of the second round
+            factor = 1.3 if slow else 1.0
+            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
+
+    device = SometimesSlow(noise=0.005)
+    record = run(tmp_path / "journal", device, plan_of())
+    assert max(visit.round for visit in record.visits) > PROTOCOL.visits
+    for row in rows_of(record, PROTOCOL):
+        assert row.verdict == "ok"
+        assert row.visits >= PROTOCOL.visits
+        assert row.latency_ms == pytest.approx(device.quiet_ms(row.configuration), rel=0.01)
+
+
+def test_rows_that_never_settle_are_given_up_after_the_most_visits(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    device = fake_device(noise=0)
+    restless = plan_of().configurations[5]
+
+    class Restless(type(device)):  # type: ignore[misc]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            if configuration != restless:
+                return result
+            factor = 1.2 ** self.visited.count(restless)
+            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
+
+    device = Restless(noise=0)
+    record = run(tmp_path / "journal", device, plan_of())
+    assert device.visited.count(restless) == PROTOCOL.max_visits
+    row = rows_of(record, PROTOCOL)[5]
+    assert row.verdict == "noisy"
+    assert "quieter machine" in row.reason
+
+
+@pytest.mark.parametrize("error", [VisitFailedError("out of memory"), WorkerLostError("signal 9")])
+def test_a_configuration_that_fails_costs_its_row_and_not_the_campaign(
+    tmp_path: Path, fake_device: Callable[..., Any], error: Exception
+) -> None:
+    broken = plan_of().configurations[7]
+
+    class Breaking(fake_device):  # type: ignore[misc, valid-type]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            if configuration == broken:
+                raise error
+            return result
+
+    device = Breaking(noise=0)
+    record = run(tmp_path / "journal", device, plan_of())
+    rows = rows_of(record, PROTOCOL)
+    assert device.visited.count(broken) == 2
+    assert rows[7].verdict == "rejected"
+    assert rows[7].latency_ms is None
+    assert rows[7].reason == f"failed on the device: {error}"
+    assert {row.verdict for index, row in enumerate(rows) if index != 7} == {"ok"}
+
+
+def test_time_limit_alone_shortens_the_plan_and_not_the_visits(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    device = fake_device(noise=0)
+    # At 0.3 s a visit, 90 s hold 300 visits: 4 of 60 configurations and a reserve.
+    plan = plan_of(200, rivals=True)
+    record = run(tmp_path / "journal", device, plan, time_limit_s=90, shorten_plan=True)
+    rows = rows_of(record, PROTOCOL)
+    assert plan.num_required < len(rows) < len(plan.configurations)
+    assert len(rows) == pytest.approx(90 / 0.3 / 4.5, abs=2)
+    assert {(row.verdict, row.visits) for row in rows} == {("ok", 4)}
+    assert device.now_s < 90
+    again = run(tmp_path / "journal", device, plan, time_limit_s=90, shorten_plan=True)
+    assert rows_of(again, PROTOCOL) == rows
+
+
+def test_time_limit_with_a_fixed_plan_rejects_what_lacks_visits(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    record = run(tmp_path / "journal", fake_device(noise=0), plan_of(), time_limit_s=22)
+    rows = rows_of(record, PROTOCOL)
+    assert record.stopped == "time limit of 22 s"
+    assert {row.verdict for row in rows} == {"ok", "rejected"}
+    assert all("more time" in row.reason for row in rows if row.verdict == "rejected")
+
+
+def test_another_plan_or_machine_is_refused_before_anything_is_measured(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    path = tmp_path / "journal"
+    run(path, fake_device(), plan_of())
+    device = fake_device()
+    with pytest.raises(InputError, match="another plan"):
+        run(path, device, plan_of(seed=1))
+    device.host = {**device.host, "onnxruntime_version": "2.0"}
+    with pytest.raises(InputError, match=r"onnxruntime_version 1\.0 / 2\.0"):
+        run(path, device, plan_of())
+    assert device.visited == []
+
+
+def test_progress_counts_up_to_what_was_planned_and_time_left_shrinks(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    seen: list[Progress] = []
+    run(tmp_path / "journal", fake_device(noise=0), plan_of(), on_progress=seen.append)
+    assert [progress.visits_done for progress in seen] == list(range(1, 89))
+    assert {progress.visits_planned for progress in seen} == {88}
+    assert seen[-1].remaining_s == 0
+    assert seen[30].remaining_s == pytest.approx((88 - 31) * 0.3, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"kind": "visit"},
+        {"kind": "surprise"},
+        {},
+        {"kind": "visit", "configuration": 99, "round": 1, "block": 1, "runs_ns": [1]},
+        {"kind": "visit", "configuration": -1, "round": 1, "block": 1, "runs_ns": [1]},
+        {"kind": "round", "round": 1, "first_block": 1, "order": ["0"]},
+    ],
+)
+def test_a_journal_of_something_else_is_refused_with_the_line(record: dict[str, Any]) -> None:
+    with pytest.raises(DamagedFileError, match="journal line 1 is no record of a campaign"):
+        CampaignRecord.from_journal([record])
+
+
+def test_a_visit_without_runs_is_refused() -> None:
+    header = {
+        "kind": "campaign",
+        "configurations": [plan_of(1).configurations[0].to_json()],
+        "measurement_key": {},
+    }
+    visit = {"kind": "visit", "configuration": 0, "round": 1, "block": 1, "runs_ns": []}
+    with pytest.raises(DamagedFileError, match=r"line 2 .*without timed runs"):
+        CampaignRecord.from_journal([header, visit])
+    assert Visit(0, 1, 1, (3, 2), 0.0, {}).minimum_ns == 2

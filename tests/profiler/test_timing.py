@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from device_profiles.protocol import Protocol
+from profiler.timing import time_runs
+
+
+class Machine:
+    """A clock that only a run moves on, by the next of the given times; the last one repeats."""
+
+    def __init__(self, *runs_ns: int) -> None:
+        self._times: Iterator[int] = iter(runs_ns)
+        self._last = runs_ns[-1]
+        self._now_ns = 1_000
+
+    def run(self) -> None:
+        self._now_ns += next(self._times, self._last)
+
+    def clock(self) -> int:
+        return self._now_ns
+
+
+def protocol(**changes: float) -> Protocol:
+    return Protocol(**{"min_time_s": 1e-6, "min_runs": 3, "max_runs": 50, **changes})  # type: ignore[arg-type]
+
+
+def test_warm_up_ends_with_the_first_run_that_gains_nothing() -> None:
+    machine = Machine(900, 500, 400, 399, 400, 401, 402)
+    timed = time_runs(machine.run, protocol(), machine.clock)
+    assert timed.warmup_ns == (900, 500, 400, 399)
+    assert timed.runs_ns == (400, 401, 402)
+
+
+def test_warm_up_of_a_machine_that_never_settles_is_bounded() -> None:
+    machine = Machine(*(2**20 // 2**step for step in range(20)))
+    timed = time_runs(machine.run, protocol(max_warmup_runs=7), machine.clock)
+    assert len(timed.warmup_ns) == 7
+
+
+def test_short_runs_are_repeated_until_the_shortest_time() -> None:
+    machine = Machine(100)
+    timed = time_runs(machine.run, protocol(min_time_s=2e-6), machine.clock)
+    assert sum(timed.runs_ns) == 2_000
+    assert len(timed.runs_ns) == 20
+
+
+def test_long_runs_are_made_at_least_a_few_times() -> None:
+    machine = Machine(10**9)
+    assert len(time_runs(machine.run, protocol(min_runs=3), machine.clock).runs_ns) == 3
+
+
+def test_number_of_runs_is_bounded() -> None:
+    machine = Machine(1)
+    timed = time_runs(machine.run, protocol(min_time_s=1, max_runs=50), machine.clock)
+    assert len(timed.runs_ns) == 50
+
+
+def test_a_clock_that_does_not_advance_gives_no_run_of_no_time() -> None:
+    timed = time_runs(lambda: None, protocol(max_runs=5), lambda: 7)
+    assert timed.runs_ns == (1,) * 5
