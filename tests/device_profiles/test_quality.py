@@ -66,8 +66,6 @@ def quiet_campaign(
     blocks = np.arange(len(order)) // block_size
     truth = rng.uniform(1, 100, configurations)
     minima = truth[order] * (1 + 0.01 * rng.exponential(size=len(order)))
-        truth[order], 1 + 0.01 * rng.exponential(size=len(order)), dtype=np.float64
-    )
     return order, blocks, minima
 
 
