@@ -31,8 +31,8 @@ class Protocol:
             longer beats the best before it by `warmup_gain`.
         warmup_gain: relative gain below which a run counts as warm.
         block_size: visits that one measuring process makes before a fresh one takes over.
-        slow_factor: a block is slow, and its visits are not accepted, when its visits take more
-            than this times their configurations' best in the median.
+        slow_factor: a block is slow, and its visits are not accepted, when its visits took more
+            than this times what they take in quiet blocks.
         agreement: a row is `ok` when its two fastest accepted visits agree within this.
 
     Raises:
@@ -47,7 +47,7 @@ class Protocol:
     max_warmup_runs: int = 10
     warmup_gain: float = 0.02
     block_size: int = 20
-    slow_factor: float = 1.06
+    slow_factor: float = 1.04
     agreement: float = 0.03
 
     def __post_init__(self) -> None:

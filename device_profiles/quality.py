@@ -20,6 +20,11 @@ PERCENTILES = (50, 90, 95, 99)
 # Fewer visits in a block say nothing about the machine: their own scatter dominates.
 _FEWEST_VISITS_TO_JUDGE_A_BLOCK = 5
 
+# Blocks are compared with the quietest quarter, so that most of a campaign may be slow.
+_QUIET_QUANTILE = 0.25
+
+_POLISHING_PASSES = 10
+
 FloatVector = npt.NDArray[np.float64]
 IntVector = npt.NDArray[np.int64]
 
@@ -83,7 +88,7 @@ def percentiles(runs: Sequence[float]) -> dict[int, float | None]:
 def block_factors(
     configuration_of_visit: IntVector, block_of_visit: IntVector, visit_minima: FloatVector
 ) -> dict[int, float]:
-    """How much slower than its configurations' best each block of visits was.
+    """How much slower than quiet blocks each block of visits was.
 
     One neighbouring reference measurement is too noisy to divide by; all configurations of a
     block together are not.
@@ -94,22 +99,40 @@ def block_factors(
         visit_minima: `[V]`, its fastest run.
 
     Returns:
-        For each block the median over its visits of visit minimum / best visit of the same
-        configuration; 1.0 where too few visits can be compared.
+        For each block, its effect relative to that of quiet blocks; 1.0 where too few of its
+        visits can be compared with others.
     """
-    if not len(visit_minima):
-        return {}
-    best = np.full(int(configuration_of_visit.max()) + 1, np.inf)
-    np.minimum.at(best, configuration_of_visit, visit_minima)
-    ratios = visit_minima / best[configuration_of_visit]
+    # Tukey's median polish of log latency = configuration + block: neither a configuration that
+    # fell into slow blocks twice nor one lucky visit bends the other effects.
     times_seen = np.bincount(configuration_of_visit)
     comparable = times_seen[configuration_of_visit] > 1
-    factors: dict[int, float] = {}
-    for block in np.unique(block_of_visit).tolist():
-        of_block = ratios[(block_of_visit == block) & comparable]
-        enough = len(of_block) >= _FEWEST_VISITS_TO_JUDGE_A_BLOCK
-        factors[block] = float(np.median(of_block)) if enough else 1.0
+    _, configuration = np.unique(configuration_of_visit[comparable], return_inverse=True)
+    blocks, block = np.unique(block_of_visit[comparable], return_inverse=True)
+    residual = np.log(visit_minima[comparable])
+    effects = np.zeros(len(blocks))
+    for _ in range(_POLISHING_PASSES):
+        residual -= _group_medians(residual, configuration)[configuration]
+        medians = _group_medians(residual, block)
+        residual -= medians[block]
+        effects += medians
+    judged = np.bincount(block, minlength=len(blocks)) >= _FEWEST_VISITS_TO_JUDGE_A_BLOCK
+    factors = dict.fromkeys(np.unique(block_of_visit).tolist(), 1.0)
+    if judged.any():
+        quiet = np.quantile(effects[judged], _QUIET_QUANTILE)
+        ratios = np.exp(effects[judged] - quiet)
+        factors.update(zip(blocks[judged].tolist(), ratios.tolist(), strict=True))
     return factors
+
+
+def _group_medians(values: FloatVector, group: IntVector) -> FloatVector:
+    """The median of each group's values; groups are numbered from 0 without gaps."""
+    order = np.lexsort((values, group))
+    counts = np.bincount(group)
+    starts = np.cumsum(counts) - counts
+    ordered = values[order]
+    low, high = ordered[starts + (counts - 1) // 2], ordered[starts + counts // 2]
+    medians: FloatVector = (low + high) / 2
+    return medians
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class CampaignRecord:
 
 
 def factors_of_blocks(visits: Sequence[Visit]) -> dict[int, float]:
-    """How much slower than its configurations' best each block was."""
+    """How much slower than quiet blocks each block was."""
     return block_factors(
         np.array([visit.configuration for visit in visits], dtype=np.int64),
         np.array([visit.block for visit in visits], dtype=np.int64),

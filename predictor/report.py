@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from device_profiles.measurements import describe_slice
 from device_profiles.profile import DeviceProfile
-from device_profiles.visits import factors_of_blocks
+from device_profiles.visits import factors_of_blocks, rows_of
 from predictor import page
 from predictor.baselines import baseline_accuracies
 from predictor.comparison import compare_published
@@ -119,8 +118,8 @@ def _course(profile: DeviceProfile) -> str:
         rounds.setdefault(visit.round, visit.started_s)
     slow = [block for block in profile.blocks if block["slow"]]
     remark = (
-        f"{len(slow)} of {len(profile.blocks)} blocks were slow (in the median more than "
-        f"{profile.protocol.slow_factor - 1:.0%} above their configurations' best): "
+        f"{len(slow)} of {len(profile.blocks)} blocks were slow (more than "
+        f"{profile.protocol.slow_factor - 1:.0%} above quiet blocks): "
         + "; ".join(
             f"round {block['round']} at {block['started_s']:.0f} s, {block['factor'] - 1:+.0%}"
             for block in slow[:8]
@@ -145,26 +144,24 @@ def _course(profile: DeviceProfile) -> str:
 
 
 def _doubtful(profile: DeviceProfile) -> str:
-    measurements = profile.measurements
-    rows = [
-        (
-            "-".join(map(str, measurements.architectures[row].tolist())),
-            describe_slice(measurements.slices[row]),
-            verdict,
-        )
-        for row, verdict in enumerate(measurements.verdicts)
-        if verdict != "ok"
-    ]
-    if not rows:
-        return page.section("Verdicts", page.paragraph(f"All {len(measurements)} rows are ok."))
-    more = f" The first {_MOST_DOUBTFUL_ROWS} are shown." if len(rows) > _MOST_DOUBTFUL_ROWS else ""
+    rows = rows_of(profile.campaign(), profile.protocol)
+    doubtful = [row for row in rows if row.verdict != "ok"]
+    if not doubtful:
+        return page.section("Verdicts", page.paragraph(f"All {len(rows)} rows are ok."))
+    left = len(doubtful) - _MOST_DOUBTFUL_ROWS
     return page.section(
         "Verdicts",
         page.paragraph(
-            f"{len(rows)} of {len(measurements)} rows are not ok and were left out of the fit; "
-            f"latencies.csv gives each one's reason.{more}"
+            f"{len(doubtful)} of {len(rows)} rows are not ok and were left out of the fit."
+            + (f" {left} more than are shown here stand in latencies.csv." if left > 0 else "")
         ),
-        page.table(("L-d-f-h-q", "workload and target", "verdict"), rows[:_MOST_DOUBTFUL_ROWS]),
+        page.table(
+            ("L-d-f-h-q", "verdict", "reason"),
+            [
+                (row.configuration.architecture, row.verdict, row.reason)
+                for row in doubtful[:_MOST_DOUBTFUL_ROWS]
+            ],
+        ),
     )
 
 

@@ -79,6 +79,27 @@ def test_a_slow_block_stands_out_and_quiet_ones_do_not() -> None:
         assert max(factors.values()) < 1.04
 
 
+def test_slow_blocks_stand_out_where_most_of_the_campaign_is_slow() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        order, blocks, minima = quiet_campaign(rng, configurations=60, rounds=4, block_size=20)
+        slow = rng.permutation(12) < 8
+        minima[slow[blocks]] *= 1.2
+        factors = block_factors(order, blocks, minima)
+        assert [factors[block] > 1.1 for block in range(12)] == slow.tolist()
+
+
+def test_a_block_of_rows_that_had_one_lucky_visit_is_not_called_slow() -> None:
+    rng = np.random.default_rng(0)
+    order, blocks, minima = quiet_campaign(rng, configurations=60, rounds=4, block_size=20)
+    lucky = np.arange(10)
+    minima[:60][np.isin(order[:60], lucky)] *= 0.9
+    again = np.concatenate([order, lucky]), np.concatenate([blocks, np.full(10, 12)])
+    typical = [np.median(minima[order == configuration]) for configuration in lucky]
+    factors = block_factors(*again, np.concatenate([minima, typical]))
+    assert max(factors.values()) < 1.04
+
+
 def test_blocks_that_cannot_be_compared_are_not_called_slow() -> None:
     one_round = np.arange(30)
     assert set(block_factors(one_round, one_round // 10, np.linspace(1, 30, 30)).values()) == {1.0}

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from device_profiles.machine import measurement_key
+from profiler.host import host_facts, read_cpuinfo, steal_ms
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+model name\t: AMD EPYC
+flags\t\t: fpu avx2 avx512f
+
+processor\t: 1
+model name\t: another
+"""
+ARM = """processor\t: 0
+BogoMIPS\t: 50.00
+Features\t: fp asimd asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+"""
+
+
+def test_the_first_processor_of_an_x86_machine_is_read() -> None:
+    cpu = read_cpuinfo(X86)
+    assert cpu["model"] == "AMD EPYC"
+    assert cpu["flags"] == ["avx2", "avx512f", "fpu"]
+
+
+def test_an_arm_processor_is_named_by_implementer_and_part() -> None:
+    cpu = read_cpuinfo(ARM)
+    assert cpu["model"] == "Arm implementer 0x41 part 0xd0b"
+    assert cpu["flags"] == ["asimd", "asimddp", "fp"]
+    assert read_cpuinfo("") == {"model": "", "vendor": "", "flags": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("cpu  1 2 3 4 5 6 7 250 0 0\ncpu0 1", 2500.0), ("cpu 1 2 3", None), ("", None)],
+)
+def test_steal_is_read_where_it_is_told(text: str, expected: float | None) -> None:
+    assert steal_ms(text, 100) == expected
+
+
+def test_this_machine_tells_everything_that_the_key_needs() -> None:
+    facts = host_facts()
+    assert measurement_key(facts)["cpu_count"] >= 1
+    assert facts["emulated"] is False
+    assert "CPUExecutionProvider" in facts["available_providers"]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from device_profiles.target import Target, Workload
+from profiler.plan import make_plan, sample_architectures
+from supernet.published import PUBLISHED_SHAPES, REFERENCE_SHAPES
+from supernet.space import Space, kd_space
+
+SPACE = kd_space()
+
+
+def test_references_come_first_and_every_workload_and_target_is_there() -> None:
+    plan = make_plan(
+        sample_architectures(SPACE, 3, seed=0),
+        workloads=[Workload(1, 64), Workload(1, 128)],
+        targets=[Target(threads=1), Target(threads=2)],
+        rivals=False,
+        seed=0,
+    )
+    assert len(plan.configurations) == (3 + 2) * 4
+    assert plan.num_required == 2 * 4
+    first = {c.architecture for c in plan.configurations[: plan.num_required]}
+    assert first == {shape.architecture for shape in REFERENCE_SHAPES}
+
+
+def test_rivals_are_every_published_shape_once() -> None:
+    plan = make_plan(
+        [PUBLISHED_SHAPES[3].architecture],
+        workloads=[Workload()],
+        targets=[Target()],
+        rivals=True,
+        seed=0,
+    )
+    measured = [c.architecture for c in plan.configurations]
+    assert len(measured) == len(set(measured)) == plan.num_required
+    assert set(measured) == {shape.architecture for shape in PUBLISHED_SHAPES}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 60])
+def test_a_sample_has_its_size_and_starts_with_the_corners(count: int) -> None:
+    sample = sample_architectures(SPACE, count, seed=3)
+    assert len(set(sample)) == len(sample) == count
+    assert sample[:2] == SPACE.corners()[:count]
+    assert sample == sample_architectures(SPACE, count, seed=3)
+
+
+def test_a_whole_small_space_can_be_planned() -> None:
+    space = Space("tiny", (1, 2), (8,), (8, 16), (1, 2), "hidden")
+    assert len(set(sample_architectures(space, space.size, seed=0))) == space.size == 8
+
+
+def test_order_depends_on_seed_and_round_alone() -> None:
+    plan = make_plan(
+        sample_architectures(SPACE, 30, 0),
+        workloads=[Workload()],
+        targets=[Target()],
+        rivals=False,
+        seed=5,
+    )
+    due = list(range(20))
+    assert plan.shuffled(2, due) == plan.shuffled(2, due)
+    assert plan.shuffled(2, due) != plan.shuffled(3, due)
+    assert sorted(plan.shuffled(2, due)) == due

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_profiles.protocol import Protocol
+from device_profiles.target import Configuration
+from profiler.worker import MAX_LINE_BYTES, answer, serve
+from supernet.architecture import Architecture
+
+CONFIGURATION = Configuration(Architecture(1, 8, 8, 1, 8))
+REQUEST = {
+    "type": "visit",
+    "id": 7,
+    "configuration": CONFIGURATION.to_json(),
+    "protocol": Protocol().to_json(),
+}
+
+
+class Clock:
+    """Advances a millisecond at every reading."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        self.now_ns += 1_000_000
+        return self.now_ns
+
+
+def opened(_: Configuration) -> Callable[[], object]:
+    return lambda: None
+
+
+def lines_of(requests: bytes) -> list[dict[str, Any]]:
+    replies = io.BytesIO()
+    serve(io.BytesIO(requests), replies, facts={"a": 1}, open_configuration=opened, clock=Clock())
+    return [json.loads(line) for line in replies.getvalue().splitlines()]
+
+
+def test_it_is_ready_with_its_facts_before_it_is_asked() -> None:
+    assert lines_of(b"") == [{"type": "ready", "wire_version": 1, "host": {"a": 1}}]
+
+
+def test_a_visit_is_answered_with_its_runs_and_facts() -> None:
+    reply = lines_of(json.dumps(REQUEST).encode() + b"\n")[1]
+    assert (reply["type"], reply["id"]) == ("visit", 7)
+    assert set(reply["runs_ns"]) == {1_000_000}
+    assert sum(reply["runs_ns"]) == pytest.approx(Protocol().min_time_s * 1e9, rel=0.2)
+    assert len(reply["facts"]["warmup_ns"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "run"}, "a request is"),
+        ({"id": "7"}, "id must be an integer"),
+        ({"configuration": None}, "configuration must be an object"),
+        ({"configuration": {}}, "a configuration has the keys"),
+        ({"protocol": {}}, "its keys are"),
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_worker_stays(
+    change: dict[str, Any], message: str
+) -> None:
+    bad = json.dumps({**REQUEST, **change}).encode() + b"\n"
+    replies = lines_of(bad + json.dumps(REQUEST).encode() + b"\n")
+    assert replies[1]["type"] == "refused"
+    assert message in replies[1]["error"]
+    assert replies[2]["type"] == "visit"
+
+
+@given(st.binary(max_size=300))
+def test_no_line_breaks_it(line: bytes) -> None:
+    assert answer(line, opened, Clock())["type"] == "refused"
+
+
+def test_deep_json_is_refused() -> None:
+    assert answer(b"[" * 60_000, opened, Clock())["type"] == "refused"
+
+
+def test_an_endless_line_ends_the_conversation() -> None:
+    replies = lines_of(b"x" * (MAX_LINE_BYTES + 1) + b"\n")
+    error = f"a line has at most {MAX_LINE_BYTES} bytes"
+    assert replies[1:] == [{"type": "refused", "error": error}]
+
+
+def test_a_configuration_that_cannot_be_opened_is_a_failure_and_no_crash() -> None:
+    def broken(_: Configuration) -> Callable[[], object]:
+        raise MemoryError("no room")
+
+    reply = answer(json.dumps(REQUEST).encode(), broken, Clock())
+    assert reply == {"type": "failure", "id": 7, "error": "MemoryError: no room"}

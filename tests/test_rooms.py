@@ -1,0 +1,99 @@
+"""The one-way rule: which room may import which, and what the light sides must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The torch half of `supernet` will be listed here by module; everything else in it is torch-free.
+TORCH_HALF: frozenset[str] = frozenset()
+
+ROOMS = ("autotinybert", "supernet", "device_profiles", "profiler", "predictor", "search")
+
+# What a room may import besides itself. A `cli.py` is a composition root and may import any room.
+MAY_IMPORT = {
+    "autotinybert": set(),
+    "supernet": {"autotinybert"},
+    "device_profiles": {"autotinybert", "supernet"},
+    "profiler": {"autotinybert", "supernet", "device_profiles"},
+    "predictor": {"autotinybert", "supernet", "device_profiles"},
+    "search": set(ROOMS),
+}
+
+
+def modules(room: str) -> Iterator[Path]:
+    return (path for path in sorted((ROOT / room).rglob("*.py")) if path.name != "cli.py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports anywhere in it, lazily or for types alone too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_between_rooms_go_one_way(room: str) -> None:
+    for path in modules(room):
+        rooms = {name.split(".")[0] for name in imported(path)} & set(ROOMS)
+        forbidden = rooms - MAY_IMPORT[room] - {room}
+        assert not forbidden, f"{path.relative_to(ROOT)} imports {sorted(forbidden)}"
+
+
+@pytest.mark.parametrize("room", ["supernet", "device_profiles", "profiler", "predictor"])
+def test_nothing_imports_the_torch_half_of_supernet_or_torch(room: str) -> None:
+    for path in modules(room):
+        if path.stem in TORCH_HALF and room == "supernet":
+            continue
+        names = imported(path)
+        assert not {name.split(".")[0] for name in names} & {"torch", "transformers"}, path
+        assert not {name for name in names if name.removeprefix("supernet.") in TORCH_HALF}, path
+
+
+def test_the_rule_names_every_package_that_is_shipped() -> None:
+    shipped = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert shipped == set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import profiler.worker", ("torch", "transformers", "scipy", "sklearn", "matplotlib")),
+        (
+            "import profiler.cli, profiler.child",
+            ("torch", "transformers", "scipy", "sklearn", "matplotlib", "pandas"),
+        ),
+        (
+            "from predictor.store import load_predictor; import predictor.cli",
+            ("torch", "transformers", "scipy", "sklearn", "matplotlib", "onnx", "onnxruntime"),
+        ),
+    ],
+    ids=["measuring child", "profile-device", "predicting"],
+)
+def test_light_sides_load_no_heavy_library(code: str, heavy: tuple[str, ...]) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert not {name.split(".")[0] for name in loaded} & set(heavy)
+
+
+def test_no_test_folder_shadows_a_package() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
