@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from autotinybert.files import sha256_text
 from predictor.comparison import ComparedShape
 
 FloatVector = npt.NDArray[np.float64]
@@ -41,26 +41,19 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@contextmanager
-def _figure(width: float, height: float, *, title: str, into: list[str]) -> Iterator[Figure]:
-    """A figure to draw in; on leaving, its SVG text is appended to `into`."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    into.append(_embeddable(text.getvalue(), title, prefix=f"f{len(into)}-{len(title)}-"))
-
-
-def _embeddable(svg: str, title: str, *, prefix: str) -> str:
-    """An SVG document as an element of a page: own ids, the page's ink, a name for readers."""
+def _svg(figure: Figure, title: str) -> str:
+    """A figure as an element of a page: ids of its own, the page's ink, a name for readers."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
+    prefix = f"f{sha256_text(svg)[:8]}-"  # several figures of one page must not share ids
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
     svg = svg.replace(_INK, "currentColor")
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1\2", svg, count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    head, _, body = svg.partition(">")
+    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page decides how wide it is
+    return f'{head} role="img" aria-label="{title}">{body}'
 
 
 def measured_against_predicted(
@@ -74,9 +67,8 @@ def measured_against_predicted(
         low: lower bound of measured / predicted.
         high: upper bound of measured / predicted.
     """
-    drawn: list[str] = []
-    title = "Measured against predicted latency"
-    with _figure(8.4, 3.6, title=title, into=drawn) as figure:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8.4, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         ends = [
             min(measured_ms.min(), held_out_ms.min()),
@@ -102,7 +94,7 @@ def measured_against_predicted(
         for axes in (left, right):
             _plain_log_ticks(axes)
         _plain_log_ticks(left, vertical=True)
-    return drawn[0]
+        return _svg(figure, "Measured against predicted latency")
 
 
 def _plain_log_ticks(axes: Axes, *, vertical: bool = False) -> None:
@@ -115,9 +107,8 @@ def speedups(compared: Sequence[ComparedShape]) -> str:
     shown = sorted(
         (row for row in compared if row.speedup is not None), key=lambda row: row.speedup or 0
     )
-    drawn: list[str] = []
-    title = "Speed-up against BERT-base"
-    with _figure(8.4, 0.8 + 0.3 * len(shown), title=title, into=drawn) as figure:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8.4, 0.8 + 0.3 * len(shown)), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(shown))
         ours = [row.speedup or 0.0 for row in shown]
@@ -151,7 +142,7 @@ def speedups(compared: Sequence[ComparedShape]) -> str:
         axes.margins(x=0.1, y=0.02)
         axes.legend(loc="lower right")
         _plain_log_ticks(axes)
-    return drawn[0]
+        return _svg(figure, "Speed-up against BERT-base")
 
 
 def campaign_course(
@@ -168,8 +159,8 @@ def campaign_course(
         slow: `[V]`, whether it fell into a slow block.
         rounds: when each round began, and its number.
     """
-    drawn: list[str] = []
-    with _figure(8.4, 3.0, title="Course of the campaign", into=drawn) as figure:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8.4, 3.0), layout="constrained")
         axes = figure.subplots()
         for (start, number), following in itertools.zip_longest(rounds, rounds[1:]):
             end = following[0] if following else float(started_s.max()) + 1
@@ -197,4 +188,4 @@ def campaign_course(
                 )
         axes.set(xlabel="seconds since the campaign began", ylabel="above the best visit (%)")
         axes.legend(loc="upper right")
-    return drawn[0]
+        return _svg(figure, "Course of the campaign")

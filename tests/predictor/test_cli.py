@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotinybert.command import run_command
+from device_profiles.profile import LATENCIES_FILE
+from device_profiles.target import Target, Workload
+from predictor.cli import fit_predictor, predict_latency
+
+MakeProfile = Callable[..., Path]
+COLUMNS = "num_layers,hidden_size,ffn_size,num_heads,qkv_size"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command; returns its exit code, stdout and stderr."""
+
+    def run(function: Callable[..., Any], *argv: object) -> tuple[int, str, str]:
+        code = run_command(function, function.__name__.replace("_", "-"), [str(a) for a in argv])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def test_a_profile_becomes_a_predictor_that_predicts(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    out = tmp_path / "predictor"
+    code, text, _ = cli(fit_predictor, make_profile(rivals=True), "--out", out)
+    assert code == 0
+    assert "cost-terms" in text
+    assert "TinyBERT-4" in text
+    assert {path.name for path in out.iterdir()} == {
+        "predictor.json",
+        "training_rows.csv",
+        "lookup_table.csv",
+        "request.json",
+    }
+    (tmp_path / "shapes.csv").write_text(f'note,{COLUMNS}\n"x, y",4,312,1200,12,312\n')
+    code, text, _ = cli(predict_latency, "--predictor", out, "--csv", tmp_path / "shapes.csv")
+    assert code == 0
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["note"] == "x, y"
+    assert 0 < float(row["latency_low_ms"]) < float(row["latency_ms"])
+    assert float(row["latency_ms"]) < float(row["latency_high_ms"])
+
+
+def test_the_same_request_again_says_so_and_another_is_refused(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile, out = make_profile(), tmp_path / "predictor"
+    assert cli(fit_predictor, profile, "--out", out)[0] == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    code, text, _ = cli(fit_predictor, profile, "--out", out)
+    assert (code, "was fitted before" in text) == (0, True)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    code, _, error = cli(fit_predictor, profile, "--out", out, "--seed", 1)
+    assert code == 2
+    assert "different request (seed was 0)" in error
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert cli(fit_predictor, profile, "--out", out, "--seed", 1, "--overwrite")[0] == 0
+
+
+def test_a_report_is_written_when_asked_for(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    out = tmp_path / "predictor"
+    assert cli(fit_predictor, make_profile(), "--report", "--out", out)[0] == 0
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_measurements_made_elsewhere_are_fitted(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    path, out = make_profile() / LATENCIES_FILE, tmp_path / "predictor"
+    code, text, _ = cli(fit_predictor, "--csv", path, "--out", out, "--json")
+    assert code == 0
+    answer = json.loads(text)
+    assert answer["rows"] == 42
+    assert answer["slices"][0]["held_out_accuracy"]["cost-terms"]["mape"] < 0.02
+    assert json.loads((out / "predictor.json").read_text())["measurement_key"] is None
+
+
+def test_profiles_of_one_machine_are_fitted_together(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    first, second = make_profile("first", configs=15), make_profile("second", configs=15, seed=1)
+    code, text, _ = cli(fit_predictor, first, second, "--out", tmp_path / "out", "--json")
+    assert code == 0
+    assert json.loads(text)["rows"] == 34
+
+
+def fit_of(cli: Cli, profile: Path, out: Path) -> Path:
+    assert cli(fit_predictor, profile, "--out", out)[0] == 0
+    return out
+
+
+def test_rows_of_several_workloads_are_each_predicted_under_their_own(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile(
+        workloads=[Workload(1, 32), Workload(1, 128)], targets=[Target(threads=2)]
+    )
+    predictor = fit_of(cli, profile, tmp_path / "predictor")
+    shapes = tmp_path / "shapes.csv"
+    shape = "4,312,1200,12,312"
+    shapes.write_text(f"{COLUMNS},sequence_length\n{shape},128\n{shape},32\n{shape},128\n")
+    code, text, _ = cli(predict_latency, "--predictor", predictor, "--csv", shapes, "--json")
+    assert code == 0
+    rows = json.loads(text)["rows"]
+    assert rows[0] == rows[2]
+    assert rows[1]["latency_ms"] < rows[0]["latency_ms"]
+    shapes.write_text(f"{COLUMNS},sequence_length\n{shape},64\n")
+    code, _, error = cli(predict_latency, "--predictor", predictor, "--csv", shapes)
+    assert code == 2
+    assert "64 tokens, batch 1, 2 threads, fp32, plain was not measured" in error
+
+
+def test_columns_of_an_earlier_prediction_are_replaced(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile()
+    predictor = fit_of(cli, profile, tmp_path / "predictor")
+    code, text, _ = cli(
+        predict_latency, "--predictor", predictor, "--csv", profile / LATENCIES_FILE
+    )
+    assert code == 0
+    header = text.splitlines()[0].split(",")
+    assert header.count("latency_ms") == 1
+    assert header[-3:] == ["latency_ms", "latency_low_ms", "latency_high_ms"]
+
+
+def test_a_median_is_predicted_on_request(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    predictor = fit_of(cli, make_profile(), tmp_path / "predictor")
+    shapes = tmp_path / "shapes.csv"
+    shapes.write_text(f"{COLUMNS}\n4,312,1200,12,312\n")
+    options = ("--predictor", predictor, "--csv", shapes, "--json")
+    quiet, median = (
+        json.loads(cli(predict_latency, *options, "--statistic", name)[1])["rows"][0]["latency_ms"]
+        for name in ("quiet", "p50")
+    )
+    assert quiet < median
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("\x00\x01", "binary file"),
+        (f"{COLUMNS}\n4,312,1200,12,312\n", "lacks the column latency_ms"),
+        (f"{COLUMNS},latency_ms\n4,312,1200,12,312,-3\n", "line 2: latency_ms is '-3'"),
+        (f"{COLUMNS},latency_ms\n4,312,1200,12,312,nan\n", "line 2: latency_ms is 'nan'"),
+        (f"{COLUMNS},latency_ms\n4,312,1200,12,312,slow\n", "line 2: latency_ms is 'slow'"),
+        (f"{COLUMNS},latency_ms\n4,312,1200,12,310,3\n", "line 2: qkv_size 310 is not divisible"),
+        (f"{COLUMNS},latency_ms\n4,312,1200,12,312,3\n", "has 1 architectures that are ok"),
+    ],
+)
+def test_measurements_that_are_not_right_are_one_line_and_nothing_is_written(
+    cli: Cli, tmp_path: Path, text: str, message: str
+) -> None:
+    path, out = tmp_path / "mine.csv", tmp_path / "out"
+    path.write_text(text)
+    code, stdout, error = cli(fit_predictor, "--csv", path, "--out", out)
+    assert code == 2
+    assert stdout == ""
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_profiles_of_different_machines_are_refused_by_field(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    from device_profiles.profile import DeviceProfile
+
+    first = make_profile("first")
+    host = {**DeviceProfile.load(first).host, "kernel": "6.6.6"}
+    code, _, error = cli(
+        fit_predictor, first, make_profile("second", host=host), "--out", tmp_path / "out"
+    )
+    assert code == 2
+    assert "kernel test / 6.6.6" in error
+
+
+def test_an_emulated_machine_is_refused(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    from device_profiles.profile import DeviceProfile
+
+    host = {**DeviceProfile.load(make_profile("real")).host, "emulated": True}
+    profile = make_profile("emulated", host=host)
+    code, _, error = cli(fit_predictor, profile, "--out", tmp_path / "out")
+    assert code == 2
+    assert "under an emulator" in error
+
+
+def test_a_folder_with_something_else_in_it_is_refused(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    code, _, error = cli(fit_predictor, make_profile(), "--out", tmp_path / "out")
+    assert code == 2
+    assert "other files (thesis.tex)" in error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_neither_or_both_kinds_of_input_are_refused(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile()
+    for inputs in ((), (profile, "--csv", profile / LATENCIES_FILE)):
+        code, _, error = cli(fit_predictor, *inputs, "--out", tmp_path / "out")
+        assert code == 2
+        assert "either device profiles or --csv FILE" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{COLUMNS}\n4,312,1200,12,312\n9,1024,1200,12,312\n", "line 3: hidden_size 1024 is out"),
+        (f"{COLUMNS}\n99,312,1200,12,312\n", "line 2: num_layers is 99, which must be from 1"),
+        (f"{COLUMNS}\n4,312,1200,12,311\n", "line 2: qkv_size 311 is not divisible by num_heads"),
+        ("num_layers,hidden_size\n4,312\n", "lacks the columns ffn_size, num_heads, qkv_size"),
+    ],
+)
+def test_shapes_that_cannot_be_predicted_are_one_line_and_no_output(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path, text: str, message: str
+) -> None:
+    predictor = fit_of(cli, make_profile(), tmp_path / "predictor")
+    (tmp_path / "shapes.csv").write_text(text)
+    code, stdout, error = cli(
+        predict_latency, "--predictor", predictor, "--csv", tmp_path / "shapes.csv"
+    )
+    assert code == 2
+    assert stdout == ""
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_is_no_predictor_is_refused(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile()
+    code, _, error = cli(predict_latency, "--predictor", profile, "--csv", profile / LATENCIES_FILE)
+    assert code == 2
+    assert "make one with fit-predictor" in error

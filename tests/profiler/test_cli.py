@@ -1,0 +1,131 @@
+"""`profile-device`, with real children and real sessions of very short sequences."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotinybert.command import run_command
+from device_profiles.journal import read_journal
+from device_profiles.profile import JOURNAL_FILE, DeviceProfile
+from profiler.cli import profile_device
+from profiler.host import host_facts
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = {"x86_64": "cpu-x86", "aarch64": "cpu-arm"}[host_facts()["machine"]]
+OTHER = {"cpu-x86": "cpu-arm", "cpu-arm": "cpu-x86"}[TARGET]
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = run_command(profile_device, "profile-device", [str(a) for a in argv])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def shapes_file(tmp_path: Path) -> Path:
+    path = tmp_path / "shapes.csv"
+    path.write_text(
+        "qkv_size,num_heads,ffn_size,hidden_size,num_layers\n24,2,32,16,1\n48,4,64,32,2\n"
+    )
+    return path
+
+
+def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "profile"
+    request = ("--target", TARGET, "--architectures", shapes_file(tmp_path), "--out", out)
+    options = (*request, "--sequence-length", 4, "--sequence-length", 8, "--json")
+    code, text, _ = cli(*options)
+    assert code == 0
+    answer = json.loads(text)
+    assert sum(answer["rows"].values()) == (2 + 2) * 2
+    profile = DeviceProfile.load(out)
+    assert {values[0] for values in profile.measurements.slices} == {4, 8}
+    assert answer["reference_rows"][0]["latency_ms"] > 0
+    before = (out / JOURNAL_FILE).read_bytes()
+    code, text, _ = cli(*options)
+    assert (code, json.loads(text)["resumed_finished"]) == (0, True)
+    assert (out / JOURNAL_FILE).read_bytes() == before
+    code, _, error = cli(*request)
+    assert code == 2
+    assert "different request" in error
+
+
+def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "profile"
+    command = [
+        *(sys.executable, "-m", "profiler.cli", "--target", TARGET, "--sequence-length", "4"),
+        *("--architectures", str(shapes_file(tmp_path)), "--out", str(out)),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    journal = out / JOURNAL_FILE
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s and first.poll() is None:
+        if journal.exists() and journal.read_bytes().count(b'"kind":"visit"') >= 5:
+            break
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    acknowledged = read_journal(journal, allow_torn_end=True)
+    assert len(acknowledged) >= 5
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert read_journal(journal)[: len(acknowledged)] == acknowledged
+    assert len(DeviceProfile.load(out).measurements) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target", "toaster"), "no target 'toaster'"),
+        (("--target", OTHER), f"use --target {TARGET} here"),
+        (("--target", "gpu-cuda"), f"use --target {TARGET} here"),
+        (("--threads", 500), "cores: use at most"),
+        (("--threads", 0), "threads must be an integer from 1"),
+        (("--sequence-length", 513), "sequence length must be an integer from 1 to 512"),
+        (("--batch-size", -1), "batch size must be an integer from 1"),
+        (("--graph-variant", "magic"), "use plain or attention"),
+        (("--space", "atlantis"), "no space 'atlantis': use kd, mlm, hf-native"),
+        (("--configs", 0), "see profile-device --help"),
+        (("--minutes", "soon"), "see profile-device --help"),
+        (("--architectures", "absent.csv"), "cannot read absent.csv"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_written(
+    cli: Cli, tmp_path: Path, options: tuple[object, ...], message: str
+) -> None:
+    out = tmp_path / "profile"
+    code, stdout, error = cli("--target", TARGET, "--out", out, *options)
+    assert code == 2
+    assert stdout == ""
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_an_impossible_architecture_is_named_by_its_line(cli: Cli, tmp_path: Path) -> None:
+    path = shapes_file(tmp_path)
+    path.write_text(path.read_text() + "25,2,32,16,1\n")
+    code, _, error = cli("--target", TARGET, "--out", tmp_path / "out", "--architectures", path)
+    assert code == 2
+    assert "shapes.csv line 4: qkv_size 25 is not divisible by num_heads 2" in error
+
+
+def test_a_folder_with_something_else_in_it_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    code, _, error = cli("--target", TARGET, "--out", tmp_path)
+    assert code == 2
+    assert "other files (thesis.tex)" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
