@@ -5,11 +5,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# Seconds that `make demo` may spend measuring, in minutes.
 DEMO_OUT ?= demo
 
 demo: .venv/.predict
-	$(BIN)/profile-device --target cpu-x86 --configs 60 --rivals --out $(DEMO_OUT)/profile
+	$(BIN)/profile-device --target cpu-x86 --configs 60 --minutes 3 --rivals --out $(DEMO_OUT)/profile
 	$(BIN)/fit-predictor $(DEMO_OUT)/profile --report --out $(DEMO_OUT)/predictor
 	@echo "Open $(DEMO_OUT)/predictor/report.html"
 

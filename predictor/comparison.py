@@ -19,12 +19,14 @@ class ComparedShape:
     Attributes:
         shape: as published.
         measured_ms: its quiet latency, None if it was not measured.
+        noisy: whether that measurement is not to be trusted fully.
         predicted_ms: what the predictor says, None outside its range.
         speedup: BERT-base's latency over its own, measured where it was, else predicted.
     """
 
     shape: PublishedShape
     measured_ms: float | None
+    noisy: bool
     predicted_ms: float | None
     speedup: float | None
 
@@ -32,12 +34,15 @@ class ComparedShape:
 def compare_published(predictor: SlicePredictor, measurements: Measurements) -> list[ComparedShape]:
     """Every published shape under the workload and target of one slice predictor."""
     measured: dict[tuple[int, ...], float] = {}
+    noisy: set[tuple[int, ...]] = set()
     for row, (values, verdict) in enumerate(
         zip(measurements.slices, measurements.verdicts, strict=True)
     ):
         if values == predictor.slice and verdict != "rejected":
             architecture = tuple(measurements.architectures[row].tolist())
             measured[architecture] = float(measurements.statistics["latency_ms"][row])
+            if verdict == "noisy":
+                noisy.add(architecture)
     matrix = to_matrix([shape.architecture for shape in PUBLISHED_SHAPES])
     inside = np.ones(len(matrix), dtype=bool)
     inside[predictor.out_of_range(matrix)] = False
@@ -56,6 +61,7 @@ def compare_published(predictor: SlicePredictor, measurements: Measurements) -> 
             ComparedShape(
                 shape=shape,
                 measured_ms=measured.get(shape.architecture.row),
+                noisy=shape.architecture.row in noisy,
                 predicted_ms=float(predicted[index]) if inside[index] else None,
                 speedup=base_ms / own_ms if base_ms and own_ms else None,
             )

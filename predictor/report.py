@@ -101,6 +101,9 @@ def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int
                     "the papers print, measured by their authors in PyTorch on other CPUs.",
                 ),
                 page.table(COMPARISON_HEADER, comparison_rows(compared)),
+                page.paragraph("A measurement marked ~ is noisy.")
+                if any(row.noisy for row in compared)
+                else "",
             )
         )
     return sections

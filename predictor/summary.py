@@ -46,7 +46,7 @@ def comparison_rows(compared: Sequence[ComparedShape]) -> list[tuple[str, ...]]:
         (
             row.shape.name,
             str(row.shape.architecture),
-            number(row.measured_ms),
+            number(row.measured_ms, " ~" if row.noisy else ""),
             number(row.predicted_ms),
             number(row.speedup, "x", 1),
             number(row.shape.speedup, "x", 1),
@@ -66,7 +66,7 @@ def fit_summary(fit: SliceFit, compared: Sequence[ComparedShape]) -> str:
             f"90 % of measurements lie from {math.exp(bounds.low) - 1:+.1%} to "
             f"{math.exp(bounds.high) - 1:+.1%} of the prediction",
             text_table(COMPARISON_HEADER, comparison_rows(compared)),
-            "published: against BERT-base in PyTorch on the authors' CPU; "
+            "~ noisy; published: against BERT-base in PyTorch on the authors' CPU; "
             "here: ONNX Runtime on this device",
             "",
         ]

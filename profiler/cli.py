@@ -56,7 +56,7 @@ def profile_device(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Time limit; without --configs, as many shapes as fit."),
+        typer.Option(min=0.1, help="Time limit; sampled shapes that do not fit are left out."),
     ] = None,
     architectures: Annotated[
         Path | None, typer.Option(help="CSV with the five columns: measure these shapes instead.")
@@ -128,7 +128,7 @@ def profile_device(
             host=host,
             clock_s=time.monotonic,
             time_limit_s=None if minutes is None else 60 * minutes,
-            shorten_plan=configs is None and architectures is None,
+            shorten_plan=architectures is None,
             on_progress=on_progress,
         )
         rows = rows_of(campaign, protocol)
