@@ -21,6 +21,8 @@ from autotinybert.errors import DamagedFileError, InputError
 
 REQUEST_FILE = "request.json"
 
+_CHECKSUM = "sha256"
+
 OutputState = Literal["new", "unfinished", "finished"]
 
 
@@ -96,6 +98,41 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DamagedFileError(f"{path} does not hold one JSON object: make it anew")
     return value
+
+
+def write_signed_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes an object with a checksum of itself, whole or not at all."""
+    write_json(path, {**document, _CHECKSUM: sha256_text(canonical_json(dict(document)))})
+
+
+def read_signed_json(path: Path, *, kind: str, schema_version: int, remedy: str) -> dict[str, Any]:
+    """Reads what `write_signed_json` wrote.
+
+    Args:
+        path: the file.
+        kind: what its `kind` must be.
+        schema_version: the latest `schema_version` that can be read.
+        remedy: what to do if it is damaged.
+
+    Returns:
+        The object, without its checksum.
+
+    Raises:
+        InputError: if it is of a later version.
+        DamagedFileError: if it is of another kind, or was torn, truncated or edited.
+    """
+    document = read_json_object(path)
+    version = document.get("schema_version")
+    if document.get("kind") != kind or not isinstance(version, int):
+        raise DamagedFileError(f"{path} is no {kind.replace('-', ' ')}: {remedy}")
+    if version > schema_version:
+        raise InputError(
+            f"{path} has schema version {version}, this version reads up to {schema_version}: "
+            "update autotinybert"
+        )
+    if document.pop(_CHECKSUM, None) != sha256_text(canonical_json(document)):
+        raise DamagedFileError(f"{path} is torn, truncated or edited: {remedy}")
+    return document
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from benchmarks.interleaved import interleaved_ms, ratio_summary
 from device_profiles.target import Configuration
 from profiler.session import WeightPool, open_session, random_inputs, session_options
 from supernet.architecture import Architecture
-from supernet.onnx_graph import build_encoder, weight_shapes
+from supernet.onnx_graph import build_encoder
+from supernet.weights import weight_shapes
 
 SHAPES = ("3-320-608-12-180", "4-312-1200-12-312", "5-564-1024-12-528", "8-528-2112-12-528")
 

@@ -19,13 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from autotinybert.errors import DamagedFileError, InputError
-from autotinybert.files import (
-    canonical_json,
-    read_json_object,
-    sha256_file,
-    sha256_text,
-    write_json,
-)
+from autotinybert.files import read_signed_json, sha256_file, write_signed_json
 from device_profiles.journal import read_journal
 from device_profiles.machine import key_differences, key_hash, measurement_key
 from device_profiles.measurements import (
@@ -44,8 +38,6 @@ PROFILE_FILE = "profile.json"
 JOURNAL_FILE = "measurements.jsonl"
 LATENCIES_FILE = "latencies.csv"
 PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE)
-
-_CHECKSUM = "sha256"
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,9 @@ class DeviceProfile:
             DamagedFileError: if a file of it was torn, truncated or edited.
         """
         document = _read_document(folder)
+        checksums = document.get("checksums")
+        if not isinstance(checksums, dict):
+            raise DamagedFileError(f"{folder / PROFILE_FILE} has no checksums: measure again")
         for name in (JOURNAL_FILE, LATENCIES_FILE):
             try:
                 actual = sha256_file(folder / name)
@@ -91,7 +86,7 @@ class DeviceProfile:
                     f"cannot read {folder / name}: {error.strerror}; restore the profile or "
                     "measure again"
                 ) from error
-            if actual != document["checksums"].get(name):
+            if actual != checksums.get(name):
                 raise DamagedFileError(
                     f"{folder / name} is not as it was measured (torn, truncated or edited): "
                     "restore it, measure again, or pass your own figures with --csv"
@@ -133,25 +128,12 @@ def _read_document(folder: Path) -> dict[str, Any]:
                 "command again to go on with it"
             )
         raise InputError(f"no device profile in {folder}: make one with profile-device --out")
-    path = folder / PROFILE_FILE
-    document = read_json_object(path)
-    version = document.get("schema_version")
-    if document.get("kind") != "device-profile" or not isinstance(version, int):
-        raise DamagedFileError(f"{path} is no device profile: make one with profile-device --out")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}: "
-            "update autotinybert"
-        )
-    checksum = document.pop(_CHECKSUM, None)
-    if checksum != sha256_text(canonical_json(document)) or not isinstance(
-        document.get("checksums"), dict
-    ):
-        raise DamagedFileError(
-            f"{path} is not as it was measured (torn, truncated or edited): restore it or "
-            "measure again"
-        )
-    return document
+    return read_signed_json(
+        folder / PROFILE_FILE,
+        kind="device-profile",
+        schema_version=SCHEMA_VERSION,
+        remedy="restore it or measure again",
+    )
 
 
 def save_profile(
@@ -195,8 +177,7 @@ def save_profile(
         "stopped": campaign.stopped,
         "checksums": {name: sha256_file(folder / name) for name in (JOURNAL_FILE, LATENCIES_FILE)},
     }
-    document[_CHECKSUM] = sha256_text(canonical_json(document))
-    write_json(folder / PROFILE_FILE, document)
+    write_signed_json(folder / PROFILE_FILE, document)
 
 
 def _reference_rows(rows: Sequence[MeasuredRow]) -> list[dict[str, Any]]:

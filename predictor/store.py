@@ -21,13 +21,7 @@ from typing import Any
 import numpy as np
 
 from autotinybert.errors import DamagedFileError, InputError
-from autotinybert.files import (
-    canonical_json,
-    read_json_object,
-    sha256_text,
-    whole_file,
-    write_json,
-)
+from autotinybert.files import read_signed_json, whole_file, write_signed_json
 from device_profiles.machine import key_hash
 from device_profiles.measurements import SLICE_DEFAULTS
 from predictor.fitting import SliceFit
@@ -49,7 +43,7 @@ TRAINING_FILE = "training_rows.csv"
 LOOKUP_FILE = "lookup_table.csv"
 PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
 
-_CHECKSUM = "sha256"
+_REMEDY = "fit it again with fit-predictor"
 
 
 def save_predictor(
@@ -67,10 +61,9 @@ def save_predictor(
         "reference_rows": [dict(row) for row in predictor.references],
         "slices": [_slice_to_json(part) for part in predictor.slices],
     }
-    document[_CHECKSUM] = sha256_text(canonical_json(document))
     _write_training_rows(folder / TRAINING_FILE, fits)
     _write_lookup_tables(folder / LOOKUP_FILE, predictor.slices)
-    write_json(folder / PREDICTOR_FILE, document)
+    write_signed_json(folder / PREDICTOR_FILE, document)
 
 
 def load_predictor(folder: Path) -> LatencyPredictor:
@@ -83,20 +76,9 @@ def load_predictor(folder: Path) -> LatencyPredictor:
     path = folder / PREDICTOR_FILE
     if not path.exists():
         raise InputError(f"no predictor in {folder}: make one with fit-predictor --out {folder}")
-    document = read_json_object(path)
-    version = document.get("schema_version")
-    if document.get("kind") != "latency-predictor" or not isinstance(version, int):
-        raise DamagedFileError(f"{path} is no latency predictor: make one with fit-predictor")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}: "
-            "update autotinybert"
-        )
-    checksum = document.pop(_CHECKSUM, None)
-    if checksum != sha256_text(canonical_json(document)):
-        raise DamagedFileError(
-            f"{path} is not as it was fitted (torn, truncated or edited): fit it again"
-        )
+    document = read_signed_json(
+        path, kind="latency-predictor", schema_version=SCHEMA_VERSION, remedy=_REMEDY
+    )
     try:
         return LatencyPredictor(
             slices=[_slice_from_json(value) for value in document["slices"]],
@@ -106,7 +88,7 @@ def load_predictor(folder: Path) -> LatencyPredictor:
             sources=document["sources"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"{path} is no latency predictor ({error}): fit it again") from error
+        raise DamagedFileError(f"{path} is no latency predictor ({error}): {_REMEDY}") from error
 
 
 def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from profiler.campaign import Progress, run_campaign
 from profiler.child import ChildWorker, local_command
 from profiler.plan import make_plan, sample_architectures
 from supernet.architecture import Architecture, from_matrix
-from supernet.space import load_space
+from supernet.space_file import load_space
 from supernet.variants import GRAPH_VARIANTS
 
 _COMMAND = "profile-device"

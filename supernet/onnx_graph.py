@@ -26,6 +26,7 @@ from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS, TYPE_VOCAB_SIZE, VOCAB_SIZE
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.weights import FloatArray, check_weights, table_sizes, weight_shapes
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT_NAME = "last_hidden_state"
@@ -37,8 +38,6 @@ _LAYER_NORM_EPSILON = 1e-12  # BERT's
 
 # External data is bound by name through the session's options; no such file is ever opened.
 UNBOUND_LOCATION = "bound-by-the-session"
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -53,42 +52,6 @@ class EncoderGraph:
 
     model: onnx.ModelProto
     weight_shapes: Mapping[str, tuple[int, ...]]
-
-
-def weight_shapes(
-    architecture: Architecture,
-    *,
-    vocab_size: int = VOCAB_SIZE,
-    max_positions: int = MAX_POSITIONS,
-) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of an encoder's weights as `BertModel.state_dict()` has them.
-
-    Linear weights are `[out, in]`. There is no pooler.
-    """
-    d, f, q = architecture.hidden_size, architecture.ffn_size, architecture.qkv_size
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (vocab_size, d),
-        "embeddings.position_embeddings.weight": (max_positions, d),
-        "embeddings.token_type_embeddings.weight": (TYPE_VOCAB_SIZE, d),
-        "embeddings.LayerNorm.weight": (d,),
-        "embeddings.LayerNorm.bias": (d,),
-    }
-    for index in range(architecture.num_layers):
-        layer = f"encoder.layer.{index}."
-        for name, out_size, in_size in (
-            ("attention.self.query", q, d),
-            ("attention.self.key", q, d),
-            ("attention.self.value", q, d),
-            ("attention.output.dense", d, q),
-            ("intermediate.dense", f, d),
-            ("output.dense", d, f),
-        ):
-            shapes[f"{layer}{name}.weight"] = (out_size, in_size)
-            shapes[f"{layer}{name}.bias"] = (out_size,)
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes[f"{layer}{name}.weight"] = (d,)
-            shapes[f"{layer}{name}.bias"] = (d,)
-    return shapes
 
 
 def build_encoder(
@@ -116,9 +79,9 @@ def build_encoder(
     if variant not in GRAPH_VARIANTS:
         raise InputError(f"no graph variant {variant!r}: use {' or '.join(GRAPH_VARIANTS)}")
     if weights is not None:
-        vocab_size, max_positions = _table_sizes(weights)
+        vocab_size, max_positions = table_sizes(weights)
         shapes = weight_shapes(architecture, vocab_size=vocab_size, max_positions=max_positions)
-        _check_weights(shapes, weights, architecture)
+        check_weights(shapes, weights, architecture)
     author = _Author(weights)
     mask = _attention_bias(author, variant)
     hidden = _embeddings(author, architecture, vocab_size, max_positions)
@@ -135,31 +98,6 @@ def build_encoder(
             output=OUTPUT_NAME if is_last else None,
         )
     return author.finish(architecture, variant)
-
-
-def _table_sizes(weights: Mapping[str, FloatArray]) -> tuple[int, int]:
-    sizes: list[int] = []
-    for table in ("word_embeddings", "position_embeddings"):
-        name = f"embeddings.{table}.weight"
-        if name not in weights:
-            raise InputError(f"the weights lack {name}: name them as BertModel.state_dict() does")
-        sizes.append(weights[name].shape[0])
-    return sizes[0], sizes[1]
-
-
-def _check_weights(
-    shapes: Mapping[str, tuple[int, ...]],
-    weights: Mapping[str, FloatArray],
-    architecture: Architecture,
-) -> None:
-    for name, shape in shapes.items():
-        if name not in weights:
-            raise InputError(f"the weights lack {name}, which {architecture} needs")
-        if weights[name].shape != shape:
-            raise InputError(
-                f"weight {name} has shape {list(weights[name].shape)}, "
-                f"but {architecture} needs {list(shape)}"
-            )
 
 
 class _Author:

@@ -8,13 +8,10 @@ uniform by construction, membership is a look-up, and enumeration is arithmetic 
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -258,7 +255,8 @@ def _adjacent(values: tuple[int, ...], value: int) -> tuple[int, ...]:
     return values[max(index - 1, 0) : index] + values[index + 1 : index + 2]
 
 
-def _axis(low: int, high: int, step: int) -> tuple[int, ...]:
+def axis_values(low: int, high: int, step: int) -> tuple[int, ...]:
+    """The values of an axis from `low` to at most `high`."""
     return tuple(range(low, high + 1, step))
 
 
@@ -269,12 +267,12 @@ def kd_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
     """
     return Space(
         name="kd",
-        num_layers=_axis(1, 8, 1),
-        hidden_sizes=_axis(128, 768, hidden_step),
-        ffn_sizes=_axis(128, 3072, ffn_step),
+        num_layers=axis_values(1, 8, 1),
+        hidden_sizes=axis_values(128, 768, hidden_step),
+        ffn_sizes=axis_values(128, 3072, ffn_step),
         num_heads=(12,),
         qkv_rule="free",
-        qkv_sizes=_axis(180, 768, 12),
+        qkv_sizes=axis_values(180, 768, 12),
     )
 
 
@@ -282,10 +280,10 @@ def mlm_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
     """The space of the published masked-language-model SuperPLM: 1 to 12 heads of 64."""
     return Space(
         name="mlm",
-        num_layers=_axis(1, 8, 1),
-        hidden_sizes=_axis(128, 768, hidden_step),
-        ffn_sizes=_axis(128, 3072, ffn_step),
-        num_heads=_axis(1, 12, 1),
+        num_layers=axis_values(1, 8, 1),
+        hidden_sizes=axis_values(128, 768, hidden_step),
+        ffn_sizes=axis_values(128, 3072, ffn_step),
+        num_heads=axis_values(1, 12, 1),
         qkv_rule="per-head",
         qkv_sizes=(64,),
     )
@@ -295,90 +293,9 @@ def hf_native_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
     """The shapes that a stock Hugging Face `BertModel` holds: QKV size equals hidden size."""
     return Space(
         name="hf-native",
-        num_layers=_axis(1, 8, 1),
-        hidden_sizes=_axis(128, 768, hidden_step),
-        ffn_sizes=_axis(128, 3072, ffn_step),
+        num_layers=axis_values(1, 8, 1),
+        hidden_sizes=axis_values(128, 768, hidden_step),
+        ffn_sizes=axis_values(128, 3072, ffn_step),
         num_heads=(1, 2, 3, 4, 6, 8, 12),
         qkv_rule="hidden",
     )
-
-
-BUILT_IN_SPACES = {"kd": kd_space, "mlm": mlm_space, "hf-native": hf_native_space}
-
-
-def load_space(name: str) -> Space:
-    """A built-in space by name, or one written in a TOML or JSON file.
-
-    A file gives each axis as a list, `[1, 2, 4]`, or as `{min, max, step}`; `qkv_size` may also
-    be `"hidden"` or `{per_head = 64}`.
-
-    Raises:
-        InputError: if there is no such space, or the file does not describe one.
-    """
-    if name in BUILT_IN_SPACES:
-        return BUILT_IN_SPACES[name]()
-    path = Path(name)
-    if path.suffix not in (".toml", ".json"):
-        raise InputError(
-            f"no space {name!r}: use {', '.join(BUILT_IN_SPACES)} or a .toml or .json file"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except OSError as error:
-        raise InputError(f"cannot read space {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"space {path} is not valid {path.suffix[1:].upper()}: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"space {path} must be a table of axes")
-    return space_from_document(document, default_name=path.stem)
-
-
-def space_from_document(document: Mapping[str, Any], *, default_name: str) -> Space:
-    """The space that a parsed TOML or JSON document describes.
-
-    Raises:
-        InputError: if an axis is missing, unknown or malformed.
-    """
-    axes = ("num_layers", "hidden_size", "ffn_size", "num_heads", "qkv_size")
-    unknown = sorted(set(document) - {*axes, "name"})
-    missing = [axis for axis in axes if axis not in document]
-    if unknown or missing:
-        problem = f"unknown key {unknown[0]}" if unknown else f"no {missing[0]}"
-        raise InputError(f"space {default_name}: {problem}; its keys are name, {', '.join(axes)}")
-    values = {axis: _axis_from_document(default_name, axis, document[axis]) for axis in axes[:-1]}
-    qkv = document["qkv_size"]
-    rule: QkvRule = "free"
-    sizes: tuple[int, ...]
-    if qkv == "hidden":
-        rule, sizes = "hidden", ()
-    elif isinstance(qkv, Mapping) and set(qkv) == {"per_head"}:
-        rule, sizes = "per-head", _axis_from_document(default_name, "qkv_size", [qkv["per_head"]])
-    else:
-        sizes = _axis_from_document(default_name, "qkv_size", qkv)
-    return Space(
-        name=str(document.get("name", default_name)),
-        num_layers=values["num_layers"],
-        hidden_sizes=values["hidden_size"],
-        ffn_sizes=values["ffn_size"],
-        num_heads=values["num_heads"],
-        qkv_rule=rule,
-        qkv_sizes=sizes,
-    )
-
-
-def _axis_from_document(space: str, axis: str, value: object) -> tuple[int, ...]:
-    def integer(number: object) -> int:
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise InputError(f"space {space}: {axis} holds {number!r}, which is no integer")
-        if not 1 <= number <= UPPER_BOUNDS[axis]:
-            raise InputError(
-                f"space {space}: {axis} {number} must be from 1 to {UPPER_BOUNDS[axis]}"
-            )
-        return number
-
-    if isinstance(value, list):
-        return tuple(integer(number) for number in value)
-    if isinstance(value, Mapping) and {"min", "max"} <= set(value) <= {"min", "max", "step"}:
-        return _axis(integer(value["min"]), integer(value["max"]), integer(value.get("step", 1)))
-    raise InputError(f"space {space}: {axis} must be a list or {{min, max, step}}, not {value!r}")

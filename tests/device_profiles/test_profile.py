@@ -108,7 +108,7 @@ def rewritten(folder: Path, **changes: Any) -> Path:
     [
         ({"schema_version": 99}, "schema version 99, this version reads up to 1"),
         ({"kind": "sandwich"}, "is no device profile"),
-        ({"checksums": None}, "torn, truncated or edited"),
+        ({"checksums": None}, "has no checksums"),
         ({"protocol": {"visits": 4}}, "protocol: its keys"),
         ({"protocol": None}, "protocol: its keys"),
     ],

@@ -7,8 +7,8 @@ import pytest
 
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops, parameters, weight_bytes
-from supernet.onnx_graph import weight_shapes
 from supernet.space import kd_space
+from supernet.weights import weight_shapes
 
 
 def test_parameters_of_bert_base_are_the_published_110_million() -> None:

@@ -19,10 +19,10 @@ from supernet.onnx_graph import (
     INPUT_NAMES,
     OUTPUT_NAME,
     build_encoder,
-    weight_shapes,
 )
 from supernet.space import kd_space, mlm_space
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.weights import weight_shapes
 
 Weights = dict[str, npt.NDArray[np.float32]]
 

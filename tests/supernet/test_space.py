@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +10,12 @@ from hypothesis import strategies as st
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture, to_matrix
 from supernet.space import (
-    BUILT_IN_SPACES,
     Space,
     hf_native_space,
     kd_space,
-    load_space,
     mlm_space,
-    space_from_document,
 )
+from supernet.space_file import BUILT_IN_SPACES
 
 SPACES = {name: make() for name, make in BUILT_IN_SPACES.items()}
 TINY = Space(
@@ -177,81 +173,3 @@ def test_corners_bound_every_axis(name: str) -> None:
     drawn = to_matrix(space.sample(np.random.default_rng(0), 500))
     assert (drawn >= low).all()
     assert (drawn <= high).all()
-
-
-def test_a_space_from_toml_equals_the_one_from_json(tmp_path: Path) -> None:
-    document = {
-        "num_layers": [2, 4],
-        "hidden_size": {"min": 64, "max": 128, "step": 32},
-        "ffn_size": {"min": 128, "max": 256, "step": 64},
-        "num_heads": [2, 4],
-        "qkv_size": {"per_head": 32},
-    }
-    (tmp_path / "mine.json").write_text(json.dumps(document))
-    (tmp_path / "mine.toml").write_text(
-        "num_layers = [2, 4]\nnum_heads = [2, 4]\n"
-        "hidden_size = {min = 64, max = 128, step = 32}\n"
-        "ffn_size = {min = 128, max = 256, step = 64}\n"
-        "qkv_size = {per_head = 32}\n"
-    )
-    from_json = load_space(str(tmp_path / "mine.json"))
-    assert from_json == load_space(str(tmp_path / "mine.toml"))
-    assert from_json.name == "mine"
-    assert from_json.size == 2 * 3 * 3 * 2
-    assert Architecture(2, 96, 192, 4, 128) in from_json
-
-
-AXES = {
-    "num_layers": [1],
-    "hidden_size": [8],
-    "ffn_size": [8],
-    "num_heads": [2],
-    "qkv_size": [8],
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_layers": None}, "must be a list"),
-        ({"num_layers": []}, "num_layers has no value"),
-        ({"num_layers": [2, 1]}, "must increase"),
-        ({"num_layers": [0]}, "from 1 to 96"),
-        ({"hidden_size": ["8"]}, "no integer"),
-        ({"hidden_size": {"min": 8}}, "must be a list"),
-        ({"qkv_size": [9]}, "divisible"),
-        ({"qkv_size": {"per_head": -1}}, "from 1 to"),
-        ({"color": [1]}, "unknown key color"),
-        ({"qkv_size": "hidden", "hidden_size": [9]}, "divisible"),
-    ],
-)
-def test_a_malformed_space_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        space_from_document({**AXES, **change}, default_name="mine")
-
-
-def test_a_space_without_an_axis_names_the_axis() -> None:
-    document = {axis: values for axis, values in AXES.items() if axis != "ffn_size"}
-    with pytest.raises(InputError, match="no ffn_size"):
-        space_from_document(document, default_name="mine")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("nowhere", None, "no space 'nowhere': use kd, mlm, hf-native"),
-        ("absent.toml", None, "cannot read"),
-        ("torn.json", "{", "not valid JSON"),
-        ("torn.toml", "=", "not valid TOML"),
-        ("list.json", "[]", "table of axes"),
-        ("deep.json", "[" * 100_000, "not valid JSON"),
-    ],
-)
-def test_a_space_that_cannot_be_read_is_refused(
-    tmp_path: Path, name: str, content: str | None, message: str
-) -> None:
-    path = tmp_path / name
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError, match=message):
-        load_space(str(path) if "." in name else name)
