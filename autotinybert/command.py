@@ -8,12 +8,14 @@ line on stderr for an error; one JSON object on stdout with `--json`, errors too
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -30,12 +32,12 @@ class Answer:
 
     Attributes:
         data: the JSON object that `--json` prints.
-        text: what a person reads instead; printed as it is.
+        text: what a person reads instead; printed as it is, all at once or piece by piece.
         exit_code: 0, or 1 where the work was done and its result is a refusal.
     """
 
     data: dict[str, Any]
-    text: str = ""
+    text: str | Iterable[str] = ""
     exit_code: int = 0
 
 
@@ -57,7 +59,7 @@ VersionOption = Annotated[
 
 
 @dataclass
-class _Interrupted(Exception):
+class _Interrupted(BaseException):  # libraries that swallow every Exception must not swallow it
     number: int = field(default=signal.SIGINT)
 
 
@@ -95,11 +97,7 @@ def run_command(function: Callable[..., Answer], name: str, argv: Sequence[str])
             answer = app(args=list(argv), prog_name=name, standalone_mode=False)
         if not isinstance(answer, Answer):  # --help and --version return an exit code
             return int(answer or 0)
-        # A non-finite number would make the line invalid JSON for other readers.
-        text = json.dumps(answer.data, allow_nan=False) if as_json else answer.text
-        if text:
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
+        _print(answer, as_json=as_json)
         return answer.exit_code
     except AutoTinyBertError as error:
         return _report(name, str(error), error.exit_code, as_json=as_json)
@@ -115,24 +113,50 @@ def run_command(function: Callable[..., Answer], name: str, argv: Sequence[str])
             as_json=as_json,
         )
     except BrokenPipeError:
-        # The reader (`head`, say) has seen enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_is_gone()
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         message = f"{error.strerror or error}{where}: make room or fix access, then run it again"
         return _report(name, message, 1, as_json=as_json)
 
 
+def _print(answer: Answer, *, as_json: bool) -> None:
+    # A terminal that lacks a character gets an escape in its place, not a crash after the work.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if as_json:
+        # A non-finite number would make the line invalid JSON for other readers.
+        sys.stdout.write(json.dumps(answer.data, allow_nan=False) + "\n")
+    elif isinstance(answer.text, str):
+        if answer.text:
+            sys.stdout.write(answer.text if answer.text.endswith("\n") else answer.text + "\n")
+    else:
+        sys.stdout.writelines(answer.text)
+    sys.stdout.flush()
+
+
+def _reader_is_gone() -> int:
+    """Ends quietly: the reader (`head`, say) has seen enough."""
+    # Python would complain once more when it flushes stdout at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def _report(name: str, message: str, exit_code: int, *, as_json: bool) -> int:
     line = " ".join(message.split())
-    if as_json:
-        sys.stdout.write(json.dumps({"error": line}) + "\n")
-        sys.stdout.flush()
     sys.stderr.write(f"{name}: {line}\n")
+    if as_json:
+        try:
+            sys.stdout.write(json.dumps({"error": line}) + "\n")
+            sys.stdout.flush()
+        except OSError:  # nobody can read it there; stderr has it
+            _reader_is_gone()
     return exit_code
 
 
 def main(function: Callable[..., Answer], name: str) -> NoReturn:
     """Runs a command as a program."""
+    for name_of_stream in ("stdout", "stderr"):
+        if getattr(sys, name_of_stream) is None:  # closed by whoever started us
+            setattr(sys, name_of_stream, Path(os.devnull).open("w"))  # noqa: SIM115
     raise SystemExit(run_command(function, name, sys.argv[1:]))

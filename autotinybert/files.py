@@ -89,6 +89,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        canonical_json(value)  # refuses NaN and infinity, which JSON does not have
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -167,9 +168,11 @@ class OutputFolder:
             path: the folder asked for.
             command: the command's name.
             request: everything that decides the contents.
-            files: the names of the files the command writes.
-            overwrite: replace another request's files instead of refusing. Files that the
-                command does not write are left alone.
+            files: the names of the files the command writes; a folder that lacks one of them is
+                not finished.
+            overwrite: replace another request's files, or this one's finished ones, instead of
+                refusing. Files that the command does not write are left alone, and what is
+                unfinished is resumed all the same.
 
         Raises:
             InputError: if the folder belongs to something else.
@@ -177,22 +180,24 @@ class OutputFolder:
         if path.exists() and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
         present = {entry.name for entry in path.iterdir()} if path.exists() else set()
-        # Left behind by a write that was killed: never somebody's work.
-        present = {name for name in present if not name.startswith(".")}
+        # What a write that was killed left behind is nobody's work.
+        ours = tuple(f".{name}." for name in (*files, REQUEST_FILE))
+        present = {name for name in present if not name.startswith(ours)}
         if not present:
             return cls(path, command, request, "new")
+        why = f"holds other files ({', '.join(sorted(present)[:3])})"
         if REQUEST_FILE in present:
-            found = read_json_object(path / REQUEST_FILE)
+            try:
+                found = read_json_object(path / REQUEST_FILE)
+            except DamagedFileError:
+                found = {}
             if found.get("command") == command and found.get("request") == dict(request):
-                state: OutputState = (
-                    "finished" if found.get("status") == "finished" else "unfinished"
-                )
-                if overwrite:
-                    state = "new"
+                finished = found.get("status") == "finished" and present.issuperset(files)
+                state: OutputState = "unfinished"
+                if finished:
+                    state = "new" if overwrite else "finished"
                 return cls(path, command, request, state)
             why = f"holds a different request ({_difference(found, command, request)})"
-        else:
-            why = f"holds other files ({', '.join(sorted(present)[:3])})"
         if overwrite:
             return cls(path, command, request, "new")
         raise InputError(
@@ -200,14 +205,27 @@ class OutputFolder:
             f"{', '.join(files)} in it"
         )
 
+    def create(self) -> None:
+        """Makes the folder, if it is not there.
+
+        Raises:
+            InputError: if it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make --out {self.path}: {error.strerror}; choose another folder"
+            ) from error
+
     def begin(self, files: Sequence[str]) -> None:
         """Makes the folder, removes the old `files` of a new request, and marks it unfinished.
 
         Raises:
             InputError: if the folder cannot be written.
         """
+        self.create()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             if self.state == "new":
                 for name in files:
                     (self.path / name).unlink(missing_ok=True)
@@ -231,9 +249,15 @@ class OutputFolder:
 def _difference(found: Mapping[str, Any], command: str, request: Mapping[str, Any]) -> str:
     """Names what tells the request found in a folder from the one made now."""
     if found.get("command") != command:
-        return f"of {found.get('command')}"
+        return f"of {found['command']}" if found.get("command") else "damaged"
     before = found.get("request")
     if not isinstance(before, dict):
         return "unreadable"
     names = sorted(name for name in {*before, *request} if before.get(name) != request.get(name))
-    return ", ".join(f"{name} was {json.dumps(before.get(name))[:60]}" for name in names[:3])
+    return ", ".join(_describe_change(name, before.get(name)) for name in names[:3])
+
+
+def _describe_change(name: str, before: object) -> str:
+    """What a value was; of lists and hashes, only that it was another."""
+    text = json.dumps(before)
+    return f"{name} was {text}" if len(text) <= 40 else f"another {name}"

@@ -66,8 +66,8 @@ def _parse(path: Path, *, allow_torn_end: bool) -> tuple[list[dict[str, Any]], i
             if number == len(lines) and allow_torn_end:
                 break
             raise DamagedFileError(
-                f"{path} line {number} is torn or edited: measure again with --overwrite, or "
-                "restore the file"
+                f"{path} line {number} is torn or edited: restore the file, or remove the folder "
+                "and measure again"
             )
         records.append(record)
         valid_bytes += len(line)
@@ -76,6 +76,10 @@ def _parse(path: Path, *, allow_torn_end: bool) -> tuple[list[dict[str, Any]], i
 
 class Journal:
     """A journal open for appending, by one process at a time.
+
+    Args:
+        path: the file.
+        fresh: empty it, once nobody else has it open.
 
     Attributes:
         path: the file.
@@ -86,7 +90,7 @@ class Journal:
         DamagedFileError: if it is damaged anywhere but in its last line.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -94,6 +98,8 @@ class Journal:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fresh:
+                os.ftruncate(self._descriptor, 0)
             self.records, valid_bytes = _parse(path, allow_torn_end=True)
             os.ftruncate(self._descriptor, valid_bytes)
         except BlockingIOError as error:

@@ -41,6 +41,9 @@ _INTEGER_BOUNDS = {
     "threads": MAX_THREADS,
 }
 
+# Eleven days; the smallest latency that is believed is a picosecond.
+_HIGHEST_LATENCY_MS = 1e9
+
 # The values of these columns in one row: everything but the architecture.
 Slice = tuple[int | str, ...]
 
@@ -82,6 +85,7 @@ class Measurements:
         slices: of each row, the values of `SLICE_DEFAULTS`' columns.
         statistics: float64 `[N]` for `latency_ms` and, where known, percentiles; NaN is unknown.
         verdicts: of each row.
+        sha256: of the bytes that they were read from.
     """
 
     source: str
@@ -89,6 +93,7 @@ class Measurements:
     slices: list[Slice]
     statistics: dict[str, FloatVector]
     verdicts: list[Verdict]
+    sha256: str = ""
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -97,11 +102,18 @@ class Measurements:
 def describe_slice(values: Slice) -> str:
     """A slice in words: `128 tokens, batch 1, 1 thread, fp32, plain`."""
     named = dict(zip(SLICE_DEFAULTS, values, strict=True))
+    provider = "" if named["provider"] == CPU_PROVIDER else f", {named['provider']}"
     return (
         f"{named['sequence_length']} tokens, batch {named['batch_size']}, "
         f"{named['threads']} thread{'s' * (named['threads'] != 1)}, {named['precision']}, "
-        f"{named['graph_variant']}"
+        f"{named['graph_variant']}{provider}"
     )
+
+
+def slice_of(configuration: Configuration) -> Slice:
+    """The workload and target of a configuration, as values of `SLICE_DEFAULTS`' columns."""
+    described = configuration.to_json()
+    return tuple(described[name] for name in SLICE_DEFAULTS)
 
 
 def concatenate(parts: Sequence[Measurements]) -> Measurements:
@@ -152,7 +164,7 @@ def slice_columns(table: Table, defaults: Mapping[str, int | str] = SLICE_DEFAUL
             values = table.integers({name: _INTEGER_BOUNDS[name]})
             columns.append(values[:, 0].tolist())
         else:
-            columns.append(table.texts(name))
+            columns.append([text or default for text in table.texts(name)])
     return list(zip(*columns, strict=True))
 
 
@@ -170,7 +182,9 @@ def read_measurements(path: Path) -> Measurements:
     verdicts = _verdicts(table)
     statistics = {
         name: table.positive_floats(
-            name, allow_empty=name != "latency_ms" or "rejected" in verdicts
+            name,
+            highest=_HIGHEST_LATENCY_MS,
+            allow_empty=name != "latency_ms" or "rejected" in verdicts,
         )
         for name in STATISTICS
         if name in table
@@ -184,6 +198,7 @@ def read_measurements(path: Path) -> Measurements:
         slices=slice_columns(table),
         statistics=statistics,
         verdicts=verdicts,
+        sha256=table.sha256,
     )
 
 

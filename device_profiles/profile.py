@@ -142,7 +142,7 @@ def save_profile(
     target: str,
     host: Mapping[str, Any],
     protocol: Protocol,
-    plan: Mapping[str, Any],
+    arguments: Sequence[str],
     campaign: CampaignRecord,
     rows: Sequence[MeasuredRow],
 ) -> None:
@@ -153,7 +153,7 @@ def save_profile(
         target: the name of the target.
         host: facts of the machine.
         protocol: how it was measured.
-        plan: how the configurations were chosen, for whoever reads the file.
+        arguments: of the command that measured it, less `--out`.
         campaign: what the journal says.
         rows: the rows that follow from it.
     """
@@ -169,7 +169,7 @@ def save_profile(
         "measurement_key": key,
         "measurement_key_hash": key_hash(key),
         "protocol": protocol.to_json(),
-        "plan": dict(plan),
+        "arguments": list(arguments),
         "rows": {name: verdicts.count(name) for name in ("ok", "noisy", "rejected")},
         "reference_rows": _reference_rows(rows),
         "blocks": _blocks(campaign, protocol),

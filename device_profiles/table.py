@@ -7,6 +7,7 @@ Numbers are parsed in bulk; only where that fails is a column read field by fiel
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 import warnings
@@ -25,6 +26,9 @@ FloatVector = npt.NDArray[np.float64]
 IntVector = npt.NDArray[np.int64]
 IntMatrix = npt.NDArray[np.int64]
 
+# Python's own CSV reader takes no longer field.
+_LONGEST_LINE = 100_000
+
 _Number = TypeVar("_Number", np.int64, np.float64)
 
 
@@ -38,6 +42,8 @@ class Table:
         header_line: the header as it stands in the file, without its line break.
         lines: each row as it stands in the file, without its line break.
         line_numbers: where each row ends in the file, counted from 1, for messages.
+        sha256: of the bytes that were read.
+        quoted: whether any field may hold a comma or a line break.
     """
 
     path: Path
@@ -45,6 +51,8 @@ class Table:
     header_line: str
     lines: list[str]
     line_numbers: Sequence[int]
+    sha256: str = ""
+    quoted: bool = False
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -87,12 +95,16 @@ class Table:
             line(self.header),
             [line(fields) for fields in self.rows],
             self.line_numbers,
+            self.sha256,
+            self.quoted,
         )
 
     def texts(self, column: str) -> list[str]:
         """A column's fields, without surrounding spaces."""
         index = self.header.index(column)
-        return [fields[index].strip() for fields in self.rows]
+        if self.quoted:
+            return [fields[index].strip() for fields in self.rows]
+        return [line.split(",", index + 1)[index].strip() for line in self.lines]
 
     def integers(self, highest: Mapping[str, int]) -> IntMatrix:
         """Columns of integers from 1 to a bound of each.
@@ -123,27 +135,35 @@ class Table:
             )
         return matrix
 
-    def positive_floats(self, column: str, *, allow_empty: bool = False) -> FloatVector:
-        """A column of finite numbers above zero, float64 `[N]`; NaN where empty if allowed.
+    def positive_floats(
+        self, column: str, *, highest: float, allow_empty: bool = False
+    ) -> FloatVector:
+        """A column of numbers above zero, float64 `[N]`; NaN where empty if allowed.
+
+        Args:
+            column: its name.
+            highest: the largest value that makes sense; the smallest is 1 / highest.
+            allow_empty: whether a field may be empty.
 
         Raises:
             InputError: naming the line and the field that is none.
         """
         values = self._bulk([column], np.float64)
-        if values is not None and (np.isfinite(values) & (values > 0)).all():
+        if values is not None and ((values >= 1 / highest) & (values <= highest)).all():
             return values[:, 0]
         found = []
         for row, text in enumerate(self.texts(column)):
             value = math.nan
             if text or not allow_empty:
                 try:
-                    value = float(text)
+                    value = math.nan if "_" in text else float(text)
                 except ValueError:
                     value = math.nan
-                if not (math.isfinite(value) and value > 0):
-                    raise self.error(
-                        row, f"{column} is {text[:40]!r}, which is not a finite number above 0"
-                    )
+                if not 1 / highest <= value <= highest:
+                    problem = f"{column} is {text[:40]!r}, which is not a finite number above 0"
+                    if value > 0 and math.isfinite(value):
+                        problem = f"{column} is {text[:40]}, which makes no sense"
+                    raise self.error(row, problem)
             found.append(value)
         return np.array(found)
 
@@ -183,7 +203,8 @@ def read_table(path: Path) -> Table:
             fields than the header.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -191,17 +212,19 @@ def read_table(path: Path) -> Table:
     if "\0" in text:
         raise InputError(f"{path} is a binary file: give a CSV file")
     try:
-        return _parse(path, text)
+        return _parse(path, text, hashlib.sha256(content).hexdigest())
     except csv.Error as error:
         raise InputError(f"{path} is not valid CSV: {error}") from error
 
 
-def _parse(path: Path, text: str) -> Table:
+def _parse(path: Path, text: str, sha256: str) -> Table:
     raw = list(io.StringIO(text, newline=""))
     reader = csv.reader(raw, strict=True)
     header = tuple(name.strip() for name in next(reader, []))
     if not any(header):
         raise InputError(f"{path} is empty: a CSV file with a header line is needed")
+    if len(header) == 1 and ";" in header[0]:
+        raise InputError(f"{path} is separated by semicolons: save it with commas")
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise InputError(f"{path} has the column {twice!r} twice: keep one")
@@ -216,7 +239,9 @@ def _parse(path: Path, text: str) -> Table:
         widths = [line.count(",") + 1 for line in lines]
     if not lines:
         raise InputError(f"{path} has a header but no rows")
-    table = Table(path, header, header_line, lines, numbers)
+    if max(map(len, lines)) > _LONGEST_LINE:
+        raise InputError(f"{path} has a line of more than {_LONGEST_LINE} characters: no CSV file?")
+    table = Table(path, header, header_line, lines, numbers, sha256, '"' in text)
     for row, width in enumerate(widths):
         if width != len(header):
             raise table.error(row, f"{width} fields, but the header has {len(header)}")

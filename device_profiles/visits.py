@@ -17,6 +17,7 @@ from device_profiles.quality import (
     judge,
     percentiles,
     quiet_latency,
+    samples_needed,
 )
 from device_profiles.target import Configuration
 
@@ -57,12 +58,10 @@ class Round:
     Attributes:
         number: from 1.
         order: the indices of the configurations that are due, in the order of their visits.
-        first_block: the number of its first block.
     """
 
     number: int
     order: tuple[int, ...]
-    first_block: int
 
 
 @dataclass
@@ -76,6 +75,7 @@ class CampaignRecord:
         visits: in the order made.
         failures: what each configuration failed with, by its index.
         cut: how many configurations are left after `--minutes` cut the plan short, or None.
+        blocks: how many measuring processes have made visits.
         elapsed_s: how long the campaign has run, pauses left out.
         stopped: why it ended; empty while it goes on.
     """
@@ -86,6 +86,7 @@ class CampaignRecord:
     visits: list[Visit] = field(default_factory=list)
     failures: dict[int, list[str]] = field(default_factory=dict)
     cut: int | None = None
+    blocks: int = 0
     elapsed_s: float = 0.0
     stopped: str = ""
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
@@ -119,7 +120,7 @@ class CampaignRecord:
             self.key = dict(record["measurement_key"])
         elif kind == "round":
             order = tuple(self._index(index) for index in record["order"])
-            self.rounds.append(Round(int(record["round"]), order, int(record["first_block"])))
+            self.rounds.append(Round(int(record["round"]), order))
         elif kind in ("visit", "failure"):
             self._add_visit(kind, record)
         elif kind == "cut":
@@ -149,6 +150,7 @@ class CampaignRecord:
         else:
             self.failures.setdefault(configuration, []).append(str(record["error"]))
         self._done_in_round.add((round_number, configuration))
+        self.blocks = max(self.blocks, int(record["block"]))
         self.elapsed_s = float(record["elapsed_s"])
 
     def _index(self, value: object) -> int:
@@ -189,7 +191,7 @@ def factors_of_blocks(visits: Sequence[Visit]) -> dict[int, float]:
 def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
     """One row for each configuration of the plan, judged, in the plan's order."""
     factors = factors_of_blocks(campaign.visits)
-    visits_of: list[list[Visit]] = [[] for _ in range(campaign.num_planned)]
+    visits_of: list[list[Visit]] = [[] for _ in campaign.configurations]
     for visit in campaign.visits:
         visits_of[visit.configuration].append(visit)
     return [
@@ -200,8 +202,15 @@ def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
             campaign.failures.get(index, []),
             protocol,
         )
-        for index, visits in enumerate(visits_of)
+        for index, visits in enumerate(visits_of[: campaign.num_planned])
     ]
+
+
+def _missing_percentiles(runs: int) -> str:
+    """Why some percentiles of a row that is `ok` are not there."""
+    missing = [(p, samples_needed(p)) for p in PERCENTILES if runs < samples_needed(p)]
+    needs = ", ".join(f"p{percentile} {needed}" for percentile, needed in missing)
+    return f"{runs} runs; needed for {needs}" if missing else ""
 
 
 def _row(
@@ -220,7 +229,7 @@ def _row(
         agreement=protocol.agreement,
         rejected_visits=len(visits) - len(accepted),
     )
-    reason = judgement.reason
+    reason = judgement.reason or _missing_percentiles(len(runs_ms))
     if judgement.verdict == "rejected" and failures:
         reason = f"failed on the device: {failures[-1]}"
     if judgement.verdict == "rejected":

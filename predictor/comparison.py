@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_profiles.measurements import Measurements
+from device_profiles.target import Workload
 from predictor.model import SlicePredictor
 from supernet.architecture import to_matrix
 from supernet.published import BERT_BASE, PUBLISHED_SHAPES, PublishedShape
@@ -22,6 +23,7 @@ class ComparedShape:
         noisy: whether that measurement is not to be trusted fully.
         predicted_ms: what the predictor says, None outside its range.
         speedup: BERT-base's latency over its own, measured where it was, else predicted.
+        published_speedup: what its authors printed, where they ran it as here: 128 tokens, batch 1.
     """
 
     shape: PublishedShape
@@ -29,6 +31,7 @@ class ComparedShape:
     noisy: bool
     predicted_ms: float | None
     speedup: float | None
+    published_speedup: float | None
 
 
 def compare_published(predictor: SlicePredictor, measurements: Measurements) -> list[ComparedShape]:
@@ -54,6 +57,8 @@ def compare_published(predictor: SlicePredictor, measurements: Measurements) -> 
         return None if np.isnan(value) else value
 
     base_ms = latency_ms(PUBLISHED_SHAPES.index(BERT_BASE), BERT_BASE)
+    usual = Workload()
+    is_usual = predictor.slice[:2] == (usual.sequence_length, usual.batch_size)
     compared = []
     for index, shape in enumerate(PUBLISHED_SHAPES):
         own_ms = latency_ms(index, shape)
@@ -64,6 +69,7 @@ def compare_published(predictor: SlicePredictor, measurements: Measurements) -> 
                 noisy=shape.architecture.row in noisy,
                 predicted_ms=float(predicted[index]) if inside[index] else None,
                 speedup=base_ms / own_ms if base_ms and own_ms else None,
+                published_speedup=shape.speedup if is_usual else None,
             )
         )
     return compared

@@ -90,7 +90,7 @@ def measured_against_predicted(
         right.axhline(0, color=_INK, alpha=0.4, linewidth=1)
         right.scatter(held_out_ms, 100 * errors, s=16, color=BLUE, alpha=0.8, linewidths=0)
         right.set(xscale="log", xlabel="predicted, held out (ms)", ylabel="error (%)")
-        right.legend(loc="best")
+        figure.legend(loc="outside upper right")  # inside, it would look like data
         for axes in (left, right):
             _plain_log_ticks(axes)
         _plain_log_ticks(left, vertical=True)
@@ -114,9 +114,9 @@ def speedups(compared: Sequence[ComparedShape]) -> str:
         ours = [row.speedup or 0.0 for row in shown]
         axes.barh(places, ours, height=0.6, color=BLUE, label="here: ONNX Runtime")
         published = [
-            (place, row.shape.speedup)
+            (place, row.published_speedup)
             for place, row in zip(places, shown, strict=True)
-            if row.shape.speedup is not None
+            if row.published_speedup is not None
         ]
         axes.scatter(
             [value for _, value in published],
@@ -125,7 +125,7 @@ def speedups(compared: Sequence[ComparedShape]) -> str:
             s=26,
             color=ORANGE,
             zorder=3,
-            label="published: PyTorch, another CPU",
+            label="published: PyTorch, other hardware",
         )
         axes.set_yticks(places, [row.shape.name for row in shown])
         for place, value in zip(places, ours, strict=True):
@@ -187,5 +187,5 @@ def campaign_course(
                     label=name,
                 )
         axes.set(xlabel="seconds since the campaign began", ylabel="above the best visit (%)")
-        axes.legend(loc="upper right")
+        figure.legend(loc="outside upper right")  # inside, it would look like data
         return _svg(figure, "Course of the campaign")

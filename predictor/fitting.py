@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from device_profiles.measurements import Measurements, Slice, describe_slice
-from predictor.intervals import conformal_bounds
+from predictor.intervals import FEWEST_ROWS, conformal_bounds
 from predictor.metrics import accuracy
 from predictor.model import (
     MODELS,
@@ -94,12 +94,21 @@ def _fit_slice(
         for name, fit in fitters.items()
     }
     accuracies = {name: accuracy(latency_ms, predicted) for name, predicted in held_out_ms.items()}
-    chosen = min(accuracies, key=lambda name: accuracies[name].mape)
+    # Squares, so that a model that is far off for a few shapes does not win by the others.
+    chosen = min(
+        held_out_ms, key=lambda name: float(np.square(np.log(held_out_ms[name] / latency_ms)).sum())
+    )
+    # A predictor refuses what lies outside its range, so a row that only a fold's own model would
+    # have had to refuse says nothing about the bounds of answers.
+    inside = rows_inside_range(architectures, folds)
+    if inside.sum() < FEWEST_ROWS:
+        inside[:] = True
     calibrations = {}
     for statistic, column in STATISTIC_COLUMNS.items():
         known = ~np.isnan(statistics.get(column, np.full(len(latency_ms), np.nan)))
-        if known.mean() >= _SHARE_OF_ROWS_WITH_STATISTIC:
-            log_errors = np.log(statistics[column][known] / held_out_ms[chosen][known])
+        scored = known & inside
+        if known.mean() >= _SHARE_OF_ROWS_WITH_STATISTIC and scored.sum() >= FEWEST_ROWS:
+            log_errors = np.log(statistics[column][scored] / held_out_ms[chosen][scored])
             center = 0.0 if statistic == "quiet" else float(np.median(log_errors))
             calibrations[statistic] = Calibration(center, *conformal_bounds(log_errors))
     return SliceFit(
@@ -127,6 +136,19 @@ def assign_folds(architectures: IntMatrix, *, seed: int) -> npt.NDArray[np.int64
     shuffled = np.random.default_rng(seed).permutation(groups)
     folds: npt.NDArray[np.int64] = (shuffled % min(_FOLDS, groups))[group]
     return folds
+
+
+def rows_inside_range(
+    architectures: IntMatrix, folds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether each row lies within the range of the rows of the other folds, `[N]`."""
+    inside = np.ones(len(architectures), dtype=bool)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        rest = architectures[~held_out]
+        rows = architectures[held_out]
+        inside[held_out] = ((rows >= rest.min(axis=0)) & (rows <= rest.max(axis=0))).all(axis=1)
+    return inside
 
 
 def held_out_predictions(

@@ -80,7 +80,7 @@ class SlicePredictor:
         lowest: int64 `[5]`, the smallest measured value of each field of an architecture.
         highest: int64 `[5]`, the largest.
         models: every model that was fitted, by name.
-        chosen: the name of the one with the lowest held-out error.
+        chosen: the name of the one with the lowest held-out error, in the mean of squares.
         accuracies: held-out accuracy of each model.
         calibrations: by statistic, for the chosen model.
         rows: how many rows it was fitted to.

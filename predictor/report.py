@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from device_profiles.measurements import describe_slice, slice_of
 from device_profiles.profile import DeviceProfile
+from device_profiles.target import Configuration
 from device_profiles.visits import factors_of_blocks, rows_of
 from predictor import page
 from predictor.baselines import baseline_accuracies
@@ -55,7 +57,7 @@ def _summary(fits: Sequence[SliceFit], profiles: Sequence[DeviceProfile]) -> str
     first = fits[0].predictor
     found = first.accuracies[first.chosen]
     facts = [
-        (f"{sum(fit.predictor.rows for fit in fits)}", "rows fitted"),
+        (f"{first.rows}", "rows fitted"),
         (f"{found.mape:.2%}", "mean error, held out"),
         (f"{found.within_5_percent:.0%}", "of rows within 5 %"),
         (f"{found.worst:.1%}", "worst row"),
@@ -65,7 +67,10 @@ def _summary(fits: Sequence[SliceFit], profiles: Sequence[DeviceProfile]) -> str
         if base["latency_ms"] is not None:
             facts.append((f"{base['latency_ms']:.1f} ms", f"{base['name']}, quiet"))
         facts.append((f"{profile.document['elapsed_s']:.0f} s", "of measuring"))
-    return page.tiles(facts)
+    if len(fits) == 1:
+        return page.tiles(facts)
+    first_of = f"These are the figures for {first.label}, the first of {len(fits)} workloads and "
+    return page.tiles(facts) + page.paragraph(f"{first_of}targets; each has a section below.")
 
 
 def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int) -> list[str]:
@@ -98,12 +103,20 @@ def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int
                 page.figure(
                     speedups(compared),
                     "Bars: against BERT-base on this machine through ONNX Runtime. Diamonds: what "
-                    "the papers print, measured by their authors in PyTorch on other CPUs.",
+                    "the papers print, measured by their authors in PyTorch on other hardware.",
                 ),
-                page.table(COMPARISON_HEADER, comparison_rows(compared)),
-                page.paragraph("A measurement marked ~ is noisy.")
-                if any(row.noisy for row in compared)
-                else "",
+                page.table(
+                    (*COMPARISON_HEADER, "GLUE", "SQuAD F1"),
+                    [
+                        (*cells, row.shape.glue, row.shape.squad_f1)
+                        for cells, row in zip(comparison_rows(compared), compared, strict=True)
+                    ],
+                ),
+                page.paragraph(
+                    "~ is a noisy measurement. Latencies and speed-ups are empty where a shape "
+                    "was not measured and lies outside the range that was. GLUE and SQuAD v1 are "
+                    "dev scores as printed in the papers; empty where we have no printed figure."
+                ),
             )
         )
     return sections
@@ -148,6 +161,12 @@ def _course(profile: DeviceProfile) -> str:
 
 def _doubtful(profile: DeviceProfile) -> str:
     rows = rows_of(profile.campaign(), profile.protocol)
+    several = len({(row.configuration.workload, row.configuration.target) for row in rows}) > 1
+
+    def describe(configuration: Configuration) -> str:
+        where = describe_slice(slice_of(configuration))
+        return f"{configuration.architecture}{f', {where}' if several else ''}"
+
     doubtful = [row for row in rows if row.verdict != "ok"]
     if not doubtful:
         return page.section("Verdicts", page.paragraph(f"All {len(rows)} rows are ok."))
@@ -161,7 +180,7 @@ def _doubtful(profile: DeviceProfile) -> str:
         page.table(
             ("L-d-f-h-q", "verdict", "reason"),
             [
-                (row.configuration.architecture, row.verdict, row.reason)
+                (describe(row.configuration), row.verdict, row.reason)
                 for row in doubtful[:_MOST_DOUBTFUL_ROWS]
             ],
         ),
@@ -199,12 +218,7 @@ def _machine(profile: DeviceProfile) -> str:
 def _again(profiles: Sequence[DeviceProfile], sources: Sequence[str]) -> str:
     lines = []
     for profile in profiles:
-        request = profile.document["plan"]
-        rivals = " --rivals" if request.get("rivals") else ""
-        lines.append(
-            f"profile-device --target {profile.target} --space {shlex.quote(request['space'])} "
-            f"--seed {request['seed']}{rivals} --out NEW"
-        )
+        lines.append(f"profile-device {shlex.join(profile.document['arguments'])} --out NEW")
     fitted = " ".join(map(shlex.quote, sources))
     if not profiles:
         fitted = f"--csv {fitted}"

@@ -87,7 +87,7 @@ def load_predictor(folder: Path) -> LatencyPredictor:
             references=document["reference_rows"],
             sources=document["sources"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedFileError(f"{path} is no latency predictor ({error}): {_REMEDY}") from error
 
 
@@ -111,18 +111,25 @@ def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:
 
 def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
     ranges = np.array([value["range"][name] for name in ARCHITECTURE_FIELDS], dtype=np.int64)
+    named = value["slice"]
+    for name, default in SLICE_DEFAULTS.items():
+        if type(named[name]) is not type(default):
+            raise InputError(f"{name} {named[name]!r} is of another type")
     models = {name: MODELS[name].from_json(model) for name, model in value["models"].items()}
     chosen = value["chosen"]
     if chosen not in models or "quiet" not in value["statistics"]:
         raise InputError("the chosen model or its bounds are not there")
     return SlicePredictor(
-        slice=tuple(value["slice"][name] for name in SLICE_DEFAULTS),
+        slice=tuple(named[name] for name in SLICE_DEFAULTS),
         lowest=ranges[:, 0],
         highest=ranges[:, 1],
         models=models,
         chosen=chosen,
         accuracies={name: Accuracy(**found) for name, found in value["held_out_accuracy"].items()},
-        calibrations={name: Calibration(**found) for name, found in value["statistics"].items()},
+        calibrations={
+            name: Calibration(float(found["center"]), float(found["low"]), float(found["high"]))
+            for name, found in value["statistics"].items()
+        },
         rows=int(value["rows"]),
     )
 

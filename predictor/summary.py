@@ -49,7 +49,7 @@ def comparison_rows(compared: Sequence[ComparedShape]) -> list[tuple[str, ...]]:
             number(row.measured_ms, " ~" if row.noisy else ""),
             number(row.predicted_ms),
             number(row.speedup, "x", 1),
-            number(row.shape.speedup, "x", 1),
+            number(row.published_speedup, "x", 1),
         )
         for row in compared
     ]
@@ -66,8 +66,8 @@ def fit_summary(fit: SliceFit, compared: Sequence[ComparedShape]) -> str:
             f"90 % of measurements lie from {math.exp(bounds.low) - 1:+.1%} to "
             f"{math.exp(bounds.high) - 1:+.1%} of the prediction",
             text_table(COMPARISON_HEADER, comparison_rows(compared)),
-            "~ noisy; published: against BERT-base in PyTorch on the authors' CPU; "
-            "here: ONNX Runtime on this device",
+            "~ noisy; empty: not measured, and outside the range that was; published: PyTorch on "
+            "the authors' hardware",
             "",
         ]
     )

@@ -6,6 +6,7 @@ that was killed goes on exactly where it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,8 +16,11 @@ from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
 from device_profiles.protocol import Protocol as MeasuringProtocol
 from device_profiles.target import Configuration
-from device_profiles.visits import CampaignRecord, Visit, rows_of
+from device_profiles.visits import CampaignRecord, rows_of
 from profiler.plan import Plan
+
+# More than the five that a block needs to be judged: some may fail.
+_FEWEST_VISITS_OF_A_ROUND = 8
 
 
 class VisitFailedError(Exception):
@@ -94,10 +98,7 @@ def run_campaign(
     """
     campaign = _Campaign(plan, protocol, journal, clock_s, on_progress)
     campaign.begin(host)
-    if not campaign.record.stopped:
-        campaign.run(
-            open_worker, time_limit_s=time_limit_s, shorten_plan=shorten_plan and bool(time_limit_s)
-        )
+    campaign.run(open_worker, time_limit_s, shorten_plan=shorten_plan and time_limit_s is not None)
     return campaign.record
 
 
@@ -117,7 +118,6 @@ class _Campaign:
         self._journal = journal
         self._on_progress = on_progress
         self.record = CampaignRecord.from_journal(journal.records)
-        self._took_s = {visit.configuration: _duration_s(visit) for visit in self.record.visits}
         self._clock_s = clock_s
         # Time goes on from where the last session left it: pauses do not count.
         self._start_s = clock_s() - self.record.elapsed_s
@@ -138,62 +138,92 @@ class _Campaign:
             )
         elif self.record.configurations != self._plan.configurations:
             raise InputError(f"{self._journal.path} is of another plan: choose another --out")
+        self._check_machine(host)
+
+    def _check_machine(self, host: Mapping[str, Any]) -> None:
         differences = key_differences(self.record.key, measurement_key(host))
         if differences:
             raise InputError(
-                f"this machine is not the one that {self._journal.path} was begun on "
-                f"({'; '.join(differences)}): start anew with --overwrite"
+                f"this machine is not as it was when {self._journal.path} was begun "
+                f"({'; '.join(differences)}): start anew in another --out"
             )
 
     def run(
         self,
         open_worker: Callable[[], Worker],
-        *,
         time_limit_s: float | None,
+        *,
         shorten_plan: bool,
     ) -> None:
         """Visits until a reason to stop is there, block by block, each with a fresh worker."""
+        limit_s = math.inf if time_limit_s is None else time_limit_s
         while not self.record.stopped:
-            if not self.record.pending() and not self._begin_round(in_order=shorten_plan):
-                self._append({"kind": "stopped", "reason": "every row has its visits"})
-                return
+            if not self.record.pending():
+                if shorten_plan and self.record.rounds:
+                    self._shorten(limit_s)
+                if not self._begin_round(in_order=shorten_plan):
+                    self._append({"kind": "stopped", "reason": self._why_done()})
+                    return
             worker = open_worker()
             try:
-                self._run_block(worker, time_limit_s, shorten_plan=shorten_plan)
+                self._check_machine(worker.host)
+                self._run_block(worker, limit_s, shorten_plan=shorten_plan)
             finally:
                 worker.close()
 
-    def _run_block(self, worker: Worker, time_limit_s: float | None, *, shorten_plan: bool) -> None:
-        """Visits the rest of the block under way."""
-        current = self.record.rounds[-1]
+    def _run_block(self, worker: Worker, limit_s: float, *, shorten_plan: bool) -> None:
+        """Visits the next part of the round under way."""
         pending = self.record.pending()
-        position = len(current.order) - len(pending)
-        # A block ends at a multiple of its size, wherever a resumed session entered it.
-        size = self._protocol.block_size
-        block = current.first_block + position // size
-        for index in pending[: size - position % size]:
-            if time_limit_s is not None and self._is_time_up(
-                index, time_limit_s, shorten_plan=shorten_plan
-            ):
+        blocks_left = -(-len(pending) // self._protocol.block_size)
+        # Blocks of nearly equal size: a short one could not be judged slow.
+        chunk = pending[: -(-len(pending) // blocks_left)]
+        block = self.record.blocks + 1
+        left = len(pending)
+        for index in chunk:
+            if self._is_time_up(index, limit_s, shorten_plan=shorten_plan):
                 return
-            if not self._visit(worker, index, block):
+            left -= 1
+            if not self._visit(worker, index, block, left, limit_s):
                 return
 
-    def _is_time_up(self, index: int, time_limit_s: float, *, shorten_plan: bool) -> bool:
+    def _is_time_up(self, index: int, limit_s: float, *, shorten_plan: bool) -> bool:
         """Whether to stop before this visit; if so, journals what becomes of the rest."""
         elapsed_s = self._elapsed_s()
-        if shorten_plan and self.record.rounds[-1].number == 1:
-            # Half a round is kept back for rows that need more visits.
-            share_s = time_limit_s / (self._protocol.visits + 0.5)
-            if elapsed_s > share_s and index >= self._plan.num_required:
-                self._append({"kind": "cut", "configurations": index})
-                return True
-        elif elapsed_s > time_limit_s:
-            self._append({"kind": "stopped", "reason": f"time limit of {time_limit_s:g} s"})
+        if elapsed_s > limit_s:
+            self._append({"kind": "stopped", "reason": f"time limit of {limit_s:g} s"})
             return True
+        # Half a round is kept back for rows that need more visits.
+        share_s = limit_s / (self._protocol.visits + 0.5)
+        if shorten_plan and self.record.rounds[-1].number == 1 and elapsed_s > share_s:
+            kept = self._plan.shortened(index)
+            if kept <= index:
+                self._append({"kind": "cut", "configurations": kept})
+                return True
         return False
 
-    def _visit(self, worker: Worker, index: int, block: int) -> bool:
+    def _shorten(self, limit_s: float) -> None:
+        """Cuts the plan again if the rounds to come would not fit, the machine being slower."""
+        rounds_left = self._protocol.visits - self.record.rounds[-1].number
+        planned = self.record.num_planned
+        if rounds_left < 1:
+            return
+        last = self.record.rounds[-1].number
+        visits = self.record.visits
+        now_s = self.record.elapsed_s
+        round_s = now_s - next((visit.started_s for visit in visits if visit.round == last), now_s)
+        fitting_s = (limit_s - now_s) / rounds_left
+        if round_s > fitting_s:
+            kept = self._plan.shortened(int(planned * max(fitting_s, 0) / round_s))
+            if kept < planned:
+                self._append({"kind": "cut", "configurations": kept})
+
+    def _why_done(self) -> str:
+        doubtful = [row for row in rows_of(self.record, self._protocol) if row.verdict != "ok"]
+        if not doubtful:
+            return "every row is ok"
+        return f"{len(doubtful)} rows are not ok after all the visits they may have"
+
+    def _visit(self, worker: Worker, index: int, block: int, left: int, limit_s: float) -> bool:
         """Makes one visit and journals it; returns whether the worker is still there."""
         started_s = self._elapsed_s()
         common: dict[str, Any] = {
@@ -205,16 +235,14 @@ class _Campaign:
         alive = True
         try:
             result = worker.visit(self._plan.configurations[index], self._protocol)
-            outcome = {"kind": "visit", "runs_ns": result["runs_ns"], "facts": result["facts"]}
+            outcome = {"kind": "visit", **_checked(result)}
         except VisitFailedError as error:
             outcome = {"kind": "failure", "error": str(error)}
         except WorkerLostError as error:
             outcome = {"kind": "failure", "error": str(error)}
             alive = False
         self._append({**common, **outcome, "elapsed_s": round(self._elapsed_s(), 3)})
-        if outcome["kind"] == "visit":
-            self._took_s[index] = _duration_s(self.record.visits[-1])
-        self._on_progress(self._progress())
+        self._on_progress(self._progress(left, limit_s))
         return alive
 
     def _elapsed_s(self) -> float:
@@ -228,18 +256,7 @@ class _Campaign:
             return False
         # A plan that may be cut short is measured from its beginning; it is evenly spread itself.
         order = due if in_order and number == 1 else self._plan.shuffled(number, due)
-        first_block = 1
-        if self.record.rounds:
-            last = self.record.rounds[-1]
-            first_block = last.first_block + -(-len(last.order) // self._protocol.block_size)
-        self._append(
-            {
-                "kind": "round",
-                "round": number,
-                "order": order,
-                "first_block": first_block,
-            }
-        )
+        self._append({"kind": "round", "round": number, "order": order})
         return True
 
     def _due(self, round_number: int) -> list[int]:
@@ -249,34 +266,35 @@ class _Campaign:
         due = [index for index in range(self.record.num_planned) if not self.record.given_up(index)]
         if round_number > self._protocol.visits:
             rows = rows_of(self.record, self._protocol)
-            due = [index for index in due if rows[index].verdict != "ok"]
+            doubtful = [index for index in due if rows[index].verdict != "ok"]
+            others = self._plan.shuffled(round_number, sorted(set(due) - set(doubtful)))
+            # Too short a block could not be judged: others are visited along with it.
+            missing = max(_FEWEST_VISITS_OF_A_ROUND - len(doubtful), 0) if doubtful else 0
+            due = doubtful + others[:missing]
         return due
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self._journal.append(record)
         self.record.add(self._journal.records[-1])
 
-    def _progress(self) -> Progress:
+    def _progress(self, left_in_round: int, limit_s: float) -> Progress:
         done = len(self.record.visits) + sum(map(len, self.record.failures.values()))
         number = self.record.rounds[-1].number
         rounds_left = max(self._protocol.visits - number, 0)
-        left = self.record.pending() + list(range(self.record.num_planned)) * rounds_left
+        left = left_in_round + rounds_left * self.record.num_planned
+        elapsed_s = self.record.elapsed_s
         return Progress(
             visits_done=done,
-            visits_planned=done + len(left),
+            visits_planned=done + left,
             round=number,
-            remaining_s=self._remaining_s(left),
+            remaining_s=max(min(left * elapsed_s / done, limit_s - elapsed_s), 0.0),
         )
 
-    def _remaining_s(self, left: Sequence[int]) -> float:
-        """The time that the visits left will take, each as long as its like took before."""
-        if not self._took_s:
-            return 0.0
-        mean_s = sum(self._took_s.values()) / len(self._took_s)
-        timed_s = sum(self._took_s.values()) * len(self.record.visits) / len(self._took_s)
-        overhead = self.record.elapsed_s / timed_s
-        return overhead * sum(self._took_s.get(index, mean_s) for index in left)
 
-
-def _duration_s(visit: Visit) -> float:
-    return sum(visit.runs_ns) / 1e9
+def _checked(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker sent, if it is what a visit gives: nothing else may enter the journal."""
+    runs_ns, facts = result.get("runs_ns"), result.get("facts")
+    whole = isinstance(runs_ns, Sequence) and all(type(ns) is int and ns > 0 for ns in runs_ns)
+    if not (whole and runs_ns and isinstance(facts, Mapping)):
+        raise WorkerLostError("it sent a visit without timed runs")
+    return {"runs_ns": list(runs_ns), "facts": dict(facts)}

@@ -25,6 +25,9 @@ from profiler.campaign import VisitFailedError, WorkerLostError
 START_TIMEOUT_S = 120.0
 VISIT_TIMEOUT_S = 600.0
 
+# A visit of the most runs that a protocol allows is a few hundred kilobytes.
+_LONGEST_REPLY_BYTES = 1 << 24
+
 
 def local_command() -> list[str]:
     """The command that starts a measuring child on this machine."""
@@ -65,6 +68,8 @@ class ChildWorker:
             ready = self._read(START_TIMEOUT_S)
             if ready.get("type") != "ready" or ready.get("wire_version") != WIRE_VERSION:
                 raise WorkerLostError("it speaks another version of the protocol")
+            if not isinstance(ready.get("host"), dict):
+                raise WorkerLostError("it says nothing of its machine")
         except WorkerLostError as error:
             self.close()
             raise WorkError(f"the measuring process did not start: {error}") from error
@@ -97,7 +102,7 @@ class ChildWorker:
             raise WorkerLostError(self._last_words()) from error
         reply = self._read(self._visit_timeout_s)
         if reply.get("type") == "visit" and reply.get("id") == self._requests:
-            return {"runs_ns": reply["runs_ns"], "facts": reply["facts"]}
+            return reply
         raise VisitFailedError(str(reply.get("error", "an answer to another request")))
 
     def close(self) -> None:
@@ -125,6 +130,8 @@ class ChildWorker:
             if not received:
                 raise WorkerLostError(self._last_words())
             self._buffer += received
+            if len(self._buffer) > _LONGEST_REPLY_BYTES:
+                raise WorkerLostError(f"it sent a line of more than {_LONGEST_REPLY_BYTES} bytes")
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             reply = json.loads(line)

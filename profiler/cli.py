@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from device_profiles.measurements import (
     MeasuredRow,
     architecture_columns,
     describe_slice,
+    slice_of,
 )
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
@@ -41,6 +43,8 @@ DEFAULT_CONFIGS = 60
 # With --minutes alone the plan is as long as time allows; this only bounds its making.
 _MOST_CONFIGS = 5000
 
+_MOST_DOUBTFUL_LINES = 5
+
 
 def profile_device(
     *,
@@ -49,8 +53,9 @@ def profile_device(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the device profile.")],
     space: Annotated[
-        str, typer.Option(help="Space to sample: kd, mlm, hf-native, or a .toml or .json file.")
-    ] = "kd",
+        str | None,
+        typer.Option(help="Space to sample: kd (default), mlm, hf-native, or a .toml or .json."),
+    ] = None,
     configs: Annotated[
         int | None, typer.Option(min=1, max=_MOST_CONFIGS, help="Shapes to sample; default 60.")
     ] = None,
@@ -98,13 +103,25 @@ def profile_device(
     ]
     chosen = _architectures(space, architectures, configs=configs, minutes=minutes, seed=seed)
     plan = make_plan(chosen, workloads=workloads, targets=targets, rivals=rivals, seed=seed)
+    arguments = _arguments(
+        target=target,
+        space=space,
+        configs=configs,
+        minutes=minutes,
+        architectures=architectures,
+        rivals=rivals,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        threads=threads,
+        graph_variant=graph_variant,
+        seed=seed,
+    )
     request = {
         "target": target,
-        "space": str(architectures) if architectures else space,
-        "configurations": len(plan.configurations),
-        "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
         "minutes": minutes,
         "seed": seed,
+        "configurations": len(plan.configurations),
+        "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
         "protocol": protocol.to_json(),
     }
     host = _host_facts()
@@ -117,9 +134,14 @@ def profile_device(
         )
     folder = OutputFolder.claim(out, _COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
     if folder.state == "finished":
-        return _answer(DeviceProfile.load(out), "was finished before; nothing was measured")
-    folder.begin(PROFILE_FILES)
-    with Journal(out / JOURNAL_FILE) as journal, _progress_bar() as on_progress:
+        return profile_answer(DeviceProfile.load(out), finished_before=True)
+    folder.create()
+    # The lock comes first: nothing of another campaign's is touched while it runs.
+    with (
+        Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal,
+        _progress_bar() as on_progress,
+    ):
+        folder.begin([name for name in PROFILE_FILES if name != JOURNAL_FILE])
         campaign = run_campaign(
             plan,
             protocol,
@@ -137,27 +159,42 @@ def profile_device(
             target=target,
             host=host,
             protocol=protocol,
-            plan={"space": request["space"], "seed": seed, "rivals": rivals},
+            arguments=arguments,
             campaign=campaign,
             rows=rows,
         )
-    folder.finish()
-    return _answer(DeviceProfile.load(out), "", rows)
+        folder.finish()
+    return profile_answer(DeviceProfile.load(out), rows)
+
+
+def _arguments(**options: object) -> list[str]:
+    """The options of a command as they would be typed."""
+    typed: list[str] = []
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            typed.append(option)
+        elif value is not None and value is not False:
+            for one in value if isinstance(value, list) else [value]:
+                typed += [option, str(one)]
+    return typed
 
 
 def _architectures(
-    space: str, path: Path | None, *, configs: int | None, minutes: float | None, seed: int
+    space: str | None, path: Path | None, *, configs: int | None, minutes: float | None, seed: int
 ) -> list[Architecture]:
     """The shapes to measure, from a file or sampled from a space."""
+    if minutes is not None and not math.isfinite(minutes):
+        raise InputError(f"--minutes {minutes} is no time: give a number of minutes")
     if path is not None:
-        if configs is not None:
-            raise InputError("--architectures names the shapes: leave out --configs")
+        if configs is not None or space is not None:
+            raise InputError("--architectures names the shapes: leave out --configs and --space")
         return from_matrix(architecture_columns(read_table(path)))
-    found = load_space(space)
-    count = configs or (DEFAULT_CONFIGS if minutes is None else min(_MOST_CONFIGS, found.size))
-    if count > found.size:
+    found = load_space("kd" if space is None else space)
+    if configs is not None and configs > found.size:
         raise InputError(f"space {found.name} holds {found.size} shapes: ask for fewer --configs")
-    return sample_architectures(found, count, seed)
+    default = DEFAULT_CONFIGS if minutes is None else _MOST_CONFIGS
+    return sample_architectures(found, configs or min(default, found.size), seed)
 
 
 def _host_facts() -> dict[str, Any]:
@@ -205,7 +242,9 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def _answer(profile: DeviceProfile, remark: str, rows: list[MeasuredRow] | None = None) -> Answer:
+def profile_answer(
+    profile: DeviceProfile, rows: Sequence[MeasuredRow] = (), *, finished_before: bool = False
+) -> Answer:
     """What the command says about a finished profile."""
     document = profile.document
     counts: dict[str, int] = document["rows"]
@@ -218,19 +257,22 @@ def _answer(profile: DeviceProfile, remark: str, rows: list[MeasuredRow] | None 
         f"{counts['rejected']} rejected) in {document['elapsed_s']:.0f} s; "
         f"{len(slow)} of {len(profile.blocks)} blocks were slow; "
         f"stopped: {document['stopped']}",
-        "",
         _reference_table(profile),
-        f"wrote {profile.folder}" + (f" ({remark})" if remark else ""),
     ]
-    doubtful = [row for row in rows or [] if row.verdict != "ok"]
-    if doubtful:
-        lines += [
-            "",
-            *(
-                f"{row.configuration.architecture}: {row.verdict}, {row.reason}"
-                for row in doubtful[:5]
-            ),
-        ]
+    doubtful = [row for row in rows if row.verdict != "ok"]
+    for row in doubtful[:_MOST_DOUBTFUL_LINES]:
+        where = describe_slice(slice_of(row.configuration))
+        lines.append(f"{row.configuration.architecture}, {where}: {row.verdict}, {row.reason}")
+    if len(doubtful) > _MOST_DOUBTFUL_LINES:
+        left = len(doubtful) - _MOST_DOUBTFUL_LINES
+        lines.append(f"... and {left} more, with their reasons in latencies.csv")
+    if not counts["ok"]:
+        lines.append("no row is ok: give the campaign more time, or a quieter machine")
+    lines.append(
+        f"{profile.folder} was finished before; nothing was measured"
+        if finished_before
+        else f"wrote {profile.folder}"
+    )
     data = {
         "profile": str(profile.folder),
         "target": profile.target,
@@ -240,9 +282,9 @@ def _answer(profile: DeviceProfile, remark: str, rows: list[MeasuredRow] | None 
         "slow_blocks": len(slow),
         "elapsed_s": document["elapsed_s"],
         "stopped": document["stopped"],
-        "resumed_finished": bool(remark),
+        "finished_before": finished_before,
     }
-    return Answer(data, "\n".join(lines))
+    return Answer(data, "\n".join(lines), exit_code=0 if counts["ok"] else 1)
 
 
 def _reference_table(profile: DeviceProfile) -> str:

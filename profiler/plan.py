@@ -22,12 +22,19 @@ class Plan:
         configurations: without repeats; the first `num_required` are measured in any case, the
             others may be dropped from the end when time is short.
         num_required: references, and shapes that were asked for by name.
+        per_architecture: configurations of each architecture; they stand together, and are
+            dropped together.
         seed: decides the order of the visits.
     """
 
     configurations: tuple[Configuration, ...]
     num_required: int
+    per_architecture: int
     seed: int
+
+    def shortened(self, count: int) -> int:
+        """The number of configurations nearest below `count` that the plan may be cut to."""
+        return max(count - count % self.per_architecture, self.num_required)
 
     def shuffled(self, round_number: int, due: Sequence[int]) -> list[int]:
         """The order in which a round visits `due`: the same for the same seed and round."""
@@ -68,8 +75,10 @@ def make_plan(
     configurations = [
         Configuration(architecture, workload, target)
         for architecture, workload, target in itertools.product(
-            dict.fromkeys([*required, *architectures]), workloads, targets
+            dict.fromkeys([*required, *architectures]),
+            dict.fromkeys(workloads),
+            dict.fromkeys(targets),
         )
     ]
-    per_architecture = len(workloads) * len(targets)
-    return Plan(tuple(configurations), len(required) * per_architecture, seed)
+    per_architecture = len(set(workloads)) * len(set(targets))
+    return Plan(tuple(configurations), len(required) * per_architecture, per_architecture, seed)

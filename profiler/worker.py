@@ -27,9 +27,14 @@ from device_profiles.target import Configuration
 from profiler.host import current_steal_ms, host_facts
 from profiler.session import WeightPool, open_session
 from profiler.timing import Clock, time_runs
+from supernet.architecture import to_matrix
+from supernet.cost import weight_bytes
 
 # A request is a few hundred bytes; a longer line is not one.
 MAX_LINE_BYTES = 1 << 16
+
+# Ten times BERT-large; far below what exhausts a machine that is worth measuring.
+MAX_WEIGHT_BYTES = 13 << 30
 
 SessionOpener = Callable[[Configuration], Callable[[], object]]
 
@@ -84,6 +89,9 @@ def answer(line: bytes, open_configuration: SessionOpener, clock: Clock) -> dict
             raise InputError("configuration must be an object")
         configuration = Configuration.from_json(request["configuration"])
         protocol = Protocol.from_json(request.get("protocol"))
+        needed = int(weight_bytes(to_matrix([configuration.architecture]))[0])
+        if needed > MAX_WEIGHT_BYTES:
+            raise InputError(f"{configuration.architecture} needs {needed >> 30} GiB of weights")
     except (ValueError, RecursionError) as error:  # InputError is a ValueError
         return {"type": "refused", "error": str(error)[:500]}
     try:

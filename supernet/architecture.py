@@ -15,7 +15,7 @@ from autotinybert.errors import InputError
 # Also the columns of every file and of every integer matrix of architectures.
 ARCHITECTURE_FIELDS = ("num_layers", "hidden_size", "ffn_size", "num_heads", "qkv_size")
 
-# What a device agrees to build: far above any BERT, far below what exhausts a machine.
+# Far above any BERT; what a device agrees to build is bounded by its weights as well.
 UPPER_BOUNDS = {
     "num_layers": 96,
     "hidden_size": 8192,

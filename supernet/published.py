@@ -18,7 +18,7 @@ class PublishedShape:
         name: as the paper calls it.
         architecture: its shape.
         source: who published it.
-        speedup: against BERT-base on the source's CPU, as printed there.
+        speedup: against BERT-base on the source's own hardware, as printed there.
         glue: GLUE dev average, as printed there.
         squad_f1: SQuAD v1 dev F1, as printed there.
     """

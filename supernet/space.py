@@ -26,6 +26,9 @@ QkvRule = Literal["free", "per-head", "hidden"]
 # quasirandom sequences").
 _ROOT = 1.1347241384015194
 
+# The table of widths is held in memory; the largest built-in space has 8,050.
+_MOST_WIDTHS = 500_000
+
 
 @dataclass(frozen=True)
 class Space:
@@ -71,6 +74,19 @@ class Space:
             if values[0] < 1 or values[-1] > UPPER_BOUNDS[axis]:
                 raise InputError(
                     f"space {self.name}: {axis} must lie within 1..{UPPER_BOUNDS[axis]}"
+                )
+        triples = len(self.hidden_sizes) * len(self.num_heads) * max(len(self.qkv_sizes), 1)
+        if triples > _MOST_WIDTHS:
+            raise InputError(
+                f"space {self.name}: hidden sizes x heads x QKV sizes make {triples} widths, at "
+                f"most {_MOST_WIDTHS} are held: take larger steps"
+            )
+        if self.qkv_rule == "per-head":
+            largest = self.num_heads[-1] * self.qkv_sizes[-1]
+            if largest > UPPER_BOUNDS["qkv_size"]:
+                raise InputError(
+                    f"space {self.name}: {self.num_heads[-1]} heads of {self.qkv_sizes[-1]} make a "
+                    f"qkv_size of {largest}, at most {UPPER_BOUNDS['qkv_size']} is allowed"
                 )
         object.__setattr__(self, "widths", self._widths())
         if not len(self.widths):

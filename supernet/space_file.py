@@ -32,7 +32,7 @@ def load_space(name: str) -> Space:
             f"no space {name!r}: use {', '.join(BUILT_IN_SPACES)} or a .toml or .json file"
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise InputError(f"cannot read space {path}: {error.strerror}") from error
@@ -63,6 +63,11 @@ def space_from_document(document: Mapping[str, Any], *, default_name: str) -> Sp
         rule, sizes = "hidden", ()
     elif isinstance(qkv, Mapping) and set(qkv) == {"per_head"}:
         rule, sizes = "per-head", _axis(default_name, "qkv_size", [qkv["per_head"]])
+    elif isinstance(qkv, str) or (isinstance(qkv, Mapping) and "min" not in qkv):
+        raise InputError(
+            f'space {default_name}: qkv_size must be a list, {{min, max, step}}, "hidden" or '
+            f"{{per_head}}, not {qkv!r}"
+        )
     else:
         sizes = _axis(default_name, "qkv_size", qkv)
     return Space(
@@ -89,7 +94,8 @@ def _axis(space: str, axis: str, value: object) -> tuple[int, ...]:
     if isinstance(value, list):
         return tuple(integer(number) for number in value)
     if isinstance(value, Mapping) and {"min", "max"} <= set(value) <= {"min", "max", "step"}:
-        return axis_values(
-            integer(value["min"]), integer(value["max"]), integer(value.get("step", 1))
-        )
+        low, high, step = (integer(value.get(name, 1)) for name in ("min", "max", "step"))
+        if low > high:
+            raise InputError(f"space {space}: {axis} has min {low} above max {high}")
+        return axis_values(low, high, step)
     raise InputError(f"space {space}: {axis} must be a list or {{min, max, step}}, not {value!r}")

@@ -15,7 +15,7 @@ from device_profiles.profile import JOURNAL_FILE, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration, Target, Workload
 from device_profiles.visits import rows_of
-from profiler.campaign import run_campaign
+from profiler.campaign import VisitFailedError, run_campaign
 from profiler.plan import make_plan, sample_architectures
 from supernet.architecture import to_matrix
 from supernet.cost import flops
@@ -41,6 +41,7 @@ class FakeDevice:
 
     Attributes:
         now_s: its clock; every visit moves it on.
+        broken: whether every visit fails.
         visited: every configuration asked for, in order.
     """
 
@@ -49,6 +50,7 @@ class FakeDevice:
         self.now_s = 0.0
         self.visited: list[Configuration] = []
         self.workers_opened = 0
+        self.broken = False
         self._rng = np.random.default_rng(seed)
         self._noise = noise
 
@@ -67,6 +69,8 @@ class FakeDevice:
 
     def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
         self.visited.append(configuration)
+        if self.broken:
+            raise VisitFailedError("out of memory")
         scatter = 1 + self._noise * self._rng.exponential(size=max(protocol.min_runs, 5))
         runs_ns = (self.quiet_ms(configuration) * 1e6 * scatter).astype(int).tolist()
         self.now_s += 0.3
@@ -98,10 +102,13 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
         workloads: Sequence[Workload] = (Workload(),),
         targets: Sequence[Target] = (Target(),),
         rivals: bool = False,
+        broken: bool = False,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         device = FakeDevice(seed)
+        device.host = host
+        device.broken = broken
         protocol = Protocol()
         plan = make_plan(
             sample_architectures(kd_space(), configs, seed),
@@ -119,7 +126,7 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
                 target="cpu-x86",
                 host=host,
                 protocol=protocol,
-                plan={"space": "kd", "seed": seed, "rivals": rivals},
+                arguments=["--target", "cpu-x86", "--seed", str(seed)],
                 campaign=campaign,
                 rows=rows_of(campaign, protocol),
             )

@@ -87,8 +87,33 @@ def test_the_same_request_resumes_and_then_is_finished(tmp_path: Path) -> None:
     folder = claim(tmp_path / "out", seed=1)
     folder.begin(FILES)
     assert claim(tmp_path / "out", seed=1).state == "unfinished"
+    (tmp_path / "out" / "result.json").write_text("{}")
     folder.finish()
     assert claim(tmp_path / "out", seed=1).state == "finished"
+    assert claim(tmp_path / "out", seed=1, overwrite=True).state == "new"
+    (tmp_path / "out" / "result.json").unlink()
+    assert claim(tmp_path / "out", seed=1).state == "unfinished"
+
+
+def test_overwrite_does_not_throw_away_what_the_same_request_has_done(tmp_path: Path) -> None:
+    claim(tmp_path / "out", seed=1).begin(FILES)
+    assert claim(tmp_path / "out", seed=1, overwrite=True).state == "unfinished"
+
+
+def test_a_damaged_request_is_a_different_one(tmp_path: Path) -> None:
+    claim(tmp_path / "out", seed=1).begin(FILES)
+    (tmp_path / "out" / REQUEST_FILE).write_text('{"command"')
+    with pytest.raises(InputError, match=r"different request \(damaged\)"):
+        claim(tmp_path / "out", seed=1)
+    assert claim(tmp_path / "out", seed=1, overwrite=True).state == "new"
+
+
+def test_hidden_files_are_somebodys_work_and_our_own_remains_are_not(tmp_path: Path) -> None:
+    (tmp_path / ".result.json.x7").write_text("torn")
+    assert claim(tmp_path).state == "new"
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(InputError, match=r"other files \(.git\)"):
+        claim(tmp_path)
 
 
 def test_a_different_request_is_refused_and_says_what_differs(tmp_path: Path) -> None:
@@ -127,5 +152,5 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         claim(tmp_path / "file")
-    with pytest.raises(InputError, match="cannot write --out"):
+    with pytest.raises(InputError, match="cannot make --out"):
         claim(tmp_path / "file" / "below").begin(FILES)

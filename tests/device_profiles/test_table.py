@@ -88,15 +88,34 @@ def test_an_integer_out_of_bounds_is_named_with_its_line(tmp_path: Path, field: 
         table.integers({"a": 100})
 
 
-@pytest.mark.parametrize("field", ["-1.5", "0", "nan", "inf", "fast", "", "1,5"])
+@pytest.mark.parametrize("field", ["-1.5", "0", "nan", "inf", "fast", "", "1,5", "1_0"])
 def test_a_latency_that_is_none_is_named_with_its_line(tmp_path: Path, field: str) -> None:
     table = table_of(tmp_path, f'a,b\n1.5,1\n"{field}",1\n')
     with pytest.raises(InputError, match=f"line 3: a is '{field}', which is not a finite number"):
-        table.positive_floats("a")
+        table.positive_floats("a", highest=1e9)
+
+
+@pytest.mark.parametrize("field", ["1e15", "5e-324", "1e300"])
+def test_a_latency_that_makes_no_sense_is_named_with_its_line(tmp_path: Path, field: str) -> None:
+    table = table_of(tmp_path, f"a\n1.5\n{field}\n")
+    with pytest.raises(InputError, match=f"line 3: a is {field}, which makes no sense"):
+        table.positive_floats("a", highest=1e9)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="more than 100000 characters"):
+        table_of(tmp_path, f"a,b\n1,{'x' * 200_000}\n")
+
+
+def test_a_file_separated_by_semicolons_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="separated by semicolons: save it with commas"):
+        table_of(tmp_path, "a;b\n1;2\n")
 
 
 def test_empty_fields_are_unknown_where_that_is_allowed(tmp_path: Path) -> None:
-    values = table_of(tmp_path, "a,b\n1.5,1\n,1\n 2e3 ,1\n").positive_floats("a", allow_empty=True)
+    values = table_of(tmp_path, "a,b\n1.5,1\n,1\n 2e3 ,1\n").positive_floats(
+        "a", highest=1e9, allow_empty=True
+    )
     np.testing.assert_array_equal(values, [1.5, np.nan, 2000])
 
 

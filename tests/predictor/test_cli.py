@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from device_profiles.target import Target, Workload
 from predictor.cli import fit_predictor, predict_latency
 
 MakeProfile = Callable[..., Path]
+ROOT = Path(__file__).resolve().parent.parent.parent
 COLUMNS = "num_layers,hidden_size,ffn_size,num_heads,qkv_size"
 
 
@@ -216,6 +219,105 @@ def test_a_folder_with_something_else_in_it_is_refused(
     assert code == 2
     assert "other files (thesis.tex)" in error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_a_profile_named_twice_and_a_folder_fitted_into_itself_are_refused(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile()
+    code, _, error = cli(fit_predictor, profile, profile, "--out", tmp_path / "out")
+    assert (code, "named twice" in error) == (2, True)
+    before = sorted(profile.iterdir())
+    code, _, error = cli(fit_predictor, profile, "--out", profile, "--overwrite")
+    assert (code, "is what the predictor is fitted to" in error) == (2, True)
+    assert sorted(profile.iterdir()) == before
+
+
+def test_a_finished_folder_that_lost_a_file_is_made_whole(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile, out = make_profile(), tmp_path / "out"
+    assert cli(fit_predictor, profile, "--report", "--out", out)[0] == 0
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    for name in ("predictor.json", "report.html"):
+        (out / name).unlink()
+        code, text, _ = cli(fit_predictor, profile, "--report", "--out", out)
+        assert (code, "wrote" in text) == (0, True)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_a_page_of_an_earlier_fit_does_not_stay_beside_a_new_one(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert cli(fit_predictor, make_profile("a"), "--report", "--out", out)[0] == 0
+    assert cli(fit_predictor, make_profile("b", seed=1), "--out", out, "--overwrite")[0] == 0
+    assert not (out / "report.html").exists()
+
+
+def test_a_statistic_that_few_rows_have_is_left_out_and_stops_nothing(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    with (make_profile(configs=18) / LATENCIES_FILE).open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[:2]:
+        row["p50_ms"] = ""
+    with (tmp_path / "mine.csv").open("w") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    options = ("--csv", tmp_path / "mine.csv", "--out", tmp_path / "out", "--json")
+    code, text, _ = cli(fit_predictor, *options)
+    assert code == 0
+    assert json.loads(text)["slices"][0]["statistics"] == ["quiet"]
+
+
+def test_a_line_of_an_unmeasured_workload_is_named_with_what_was_assumed(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile(workloads=[Workload(1, 16)])
+    predictor = fit_of(cli, profile, tmp_path / "predictor")
+    (tmp_path / "shapes.csv").write_text(f"{COLUMNS}\n4,312,1200,12,312\n")
+    options = ("--predictor", predictor, "--csv", tmp_path / "shapes.csv")
+    code, _, error = cli(predict_latency, *options)
+    assert code == 2
+    assert "shapes.csv line 2: 128 tokens" in error
+    assert "sequence_length 128 and batch_size 1 assumed" in error
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    predictor = fit_of(cli, make_profile(), tmp_path / "predictor")
+    shapes = tmp_path / "shapes.csv"
+    shapes.write_text(f"{COLUMNS}\n" + "4,312,1200,12,312\n" * 50_000)
+    code = "from predictor.cli import predict_latency_main as main; main()"
+    command = [sys.executable, "-c", code, "--predictor", str(predictor), "--csv", str(shapes)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().endswith("latency_high_ms\n")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["full", "closed"])
+def test_an_error_whose_json_nobody_can_read_still_ends_in_one_line(
+    tmp_path: Path,
+    closed: bool,  # noqa: FBT001
+) -> None:
+    code = "from predictor.cli import predict_latency_main as main; main()"
+    redirect = ">&-" if closed else "> /dev/full"
+    command = f'"{sys.executable}" -c "{code}" --predictor {tmp_path} --csv x --json {redirect}'
+    process = subprocess.run(
+        ["sh", "-c", command], check=False, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
 
 
 def test_neither_or_both_kinds_of_input_are_refused(

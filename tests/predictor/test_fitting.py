@@ -12,7 +12,12 @@ from device_profiles.profile import DeviceProfile
 from device_profiles.target import Target, Workload
 from predictor.baselines import baseline_accuracies
 from predictor.comparison import compare_published
-from predictor.fitting import assign_folds, fit_slices, held_out_predictions
+from predictor.fitting import (
+    assign_folds,
+    fit_slices,
+    held_out_predictions,
+    rows_inside_range,
+)
 from predictor.model import MODELS, LatencyPredictor
 from supernet.architecture import Architecture, to_matrix
 
@@ -29,7 +34,7 @@ def test_a_fit_states_its_held_out_error_range_and_bounds(make_profile: MakeProf
     assert predictor.rows == 62
     found = predictor.accuracies[predictor.chosen]
     assert found.mape < 0.02
-    assert found.mape == min(other.mape for other in predictor.accuracies.values())
+    assert found.worst < 0.05
     assert predictor.lowest.tolist() == [1, 128, 128, 12, 180]
     assert predictor.highest.tolist() == [12, 768, 3072, 12, 768]
     bounds = predictor.calibrations["quiet"]
@@ -120,6 +125,13 @@ def test_held_out_predictions_have_not_seen_their_row(make_profile: MakeProfile)
     same_fold = folds == folds[7]
     np.testing.assert_array_equal(after[same_fold], before[same_fold])
     assert not np.array_equal(after, before)
+
+
+def test_rows_that_no_answer_could_be_like_do_not_widen_the_bounds() -> None:
+    shapes = to_matrix([Architecture(layers, 8, 8, 1, 8) for layers in range(1, 31)])
+    folds = np.arange(30) % 10
+    inside = rows_inside_range(shapes, folds)
+    assert np.flatnonzero(~inside).tolist() == [0, 29]
 
 
 def test_baselines_are_compared_on_the_same_rows(make_profile: MakeProfile) -> None:

@@ -88,7 +88,7 @@ def test_a_report_says_what_the_issue_of_trust_needs(report: str) -> None:
     for wanted in ("Measured against predicted", "Published shapes", "slow", "Verdicts", "machine"):
         assert wanted in headings
     assert "Test CPU" in report
-    assert "PyTorch on other CPUs" in report
+    assert "PyTorch on other hardware" in report
     assert "profile-device --target cpu-x86" in report
     assert "fit-predictor &#x27;my profile&#x27;" in report
 

@@ -48,8 +48,8 @@ def run(
         )
 
 
-def itinerary(record: CampaignRecord) -> list[tuple[int, int, int]]:
-    return [(visit.round, visit.block, visit.configuration) for visit in record.visits]
+def itinerary(record: CampaignRecord) -> list[tuple[int, int]]:
+    return [(visit.round, visit.configuration) for visit in record.visits]
 
 
 def test_every_configuration_is_visited_once_a_round_in_shuffled_order(
@@ -62,7 +62,7 @@ def test_every_configuration_is_visited_once_a_round_in_shuffled_order(
     ]
     assert all(sorted(order) == list(range(22)) for order in rounds)
     assert len({tuple(order) for order in rounds}) == 4
-    assert record.stopped == "every row has its visits"
+    assert record.stopped == "every row is ok"
     assert {row.verdict for row in rows_of(record, PROTOCOL)} == {"ok"}
 
 
@@ -74,7 +74,7 @@ def test_every_block_has_a_fresh_worker_and_its_own_number(
     blocks = [visit.block for visit in record.visits]
     assert device.workers_opened == len(set(blocks)) == 4 * 3
     assert blocks == sorted(blocks)
-    assert max(np.bincount(blocks)) == PROTOCOL.block_size
+    assert set(np.bincount(blocks)[1:].tolist()) == {7, 8}  # 22 a round, in nearly equal parts
 
 
 def test_labels_are_within_the_noise_of_the_device(
@@ -197,11 +197,110 @@ def test_time_limit_alone_shortens_the_plan_and_not_the_visits(
     record = run(tmp_path / "journal", device, plan, time_limit_s=90, shorten_plan=True)
     rows = rows_of(record, PROTOCOL)
     assert plan.num_required < len(rows) < len(plan.configurations)
-    assert len(rows) == pytest.approx(90 / 0.3 / 4.5, abs=2)
+    assert len(rows) == pytest.approx(90 / 0.3 / 4.5, abs=3)
     assert {(row.verdict, row.visits) for row in rows} == {("ok", 4)}
     assert device.now_s < 90
     again = run(tmp_path / "journal", device, plan, time_limit_s=90, shorten_plan=True)
     assert rows_of(again, PROTOCOL) == rows
+
+
+def test_a_machine_that_slows_down_costs_configurations_and_not_visits(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    class Tiring(fake_device):  # type: ignore[misc, valid-type]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            self.now_s += 0.12 if self.now_s > 45 else 0.0
+            return result
+
+    device = Tiring(noise=0)
+    record = run(tmp_path / "journal", device, plan_of(300), time_limit_s=180, shorten_plan=True)
+    rows = rows_of(record, PROTOCOL)
+    assert {row.verdict for row in rows} == {"ok"}
+    assert device.now_s < 181
+    assert len(rows) > 80
+
+
+def test_time_limit_holds_in_the_first_round_and_for_required_rows_too(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    device = fake_device(noise=0)
+    plan = plan_of(20, rivals=True)
+    record = run(tmp_path / "journal", device, plan, time_limit_s=3, shorten_plan=True)
+    assert device.now_s < 4
+    assert record.stopped == "time limit of 3 s"
+
+
+def test_a_cut_leaves_every_workload_of_the_shapes_that_are_left(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    plan = make_plan(
+        sample_architectures(kd_space(), 100, 0),
+        workloads=[Workload(1, 32), Workload(1, 64), Workload(1, 128)],
+        targets=[Target()],
+        rivals=False,
+        seed=0,
+    )
+    for limit_s in (100, 101, 102):
+        record = run(
+            tmp_path / f"journal-{limit_s}",
+            fake_device(noise=0),
+            plan,
+            time_limit_s=limit_s,
+            shorten_plan=True,
+        )
+        assert record.cut is not None
+        assert record.cut % 3 == 0
+
+
+def test_few_rows_are_visited_again_in_company_so_that_their_block_can_be_judged(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    restless = plan_of().configurations[5]
+
+    class Restless(fake_device):  # type: ignore[misc, valid-type]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            factor = 1.2 ** self.visited.count(restless) if configuration == restless else 1.0
+            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
+
+    record = run(tmp_path / "journal", Restless(noise=0), plan_of())
+    fifth = [visit.configuration for visit in record.visits if visit.round == 5]
+    assert len(fifth) == 8
+    assert 5 in fifth
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [{}, {"runs_ns": [], "facts": {}}, {"runs_ns": [0], "facts": {}}, {"runs_ns": "12"}],
+)
+def test_a_reply_that_is_no_visit_never_reaches_the_journal(
+    tmp_path: Path, fake_device: Callable[..., Any], reply: dict[str, Any]
+) -> None:
+    class Babbling(fake_device):  # type: ignore[misc, valid-type]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            return reply if len(self.visited) == 4 else result
+
+    record = run(tmp_path / "journal", Babbling(noise=0), plan_of())
+    assert [*record.failures.values()] == [["it sent a visit without timed runs"]]
+    with Journal(tmp_path / "journal") as journal:
+        assert len(CampaignRecord.from_journal(journal.records).visits) == len(record.visits)
+
+
+def test_a_worker_on_another_machine_is_refused(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    class Moving(fake_device):  # type: ignore[misc, valid-type]
+        def open(self) -> Any:
+            worker = super().open()
+            if self.workers_opened == 3:
+                worker.host = {**worker.host, "governor": "powersave"}
+            return worker
+
+    device = Moving()
+    with pytest.raises(InputError, match="governor test / powersave"):
+        run(tmp_path / "journal", device, plan_of())
 
 
 def test_time_limit_with_a_fixed_plan_rejects_what_lacks_visits(
@@ -236,7 +335,17 @@ def test_progress_counts_up_to_what_was_planned_and_time_left_shrinks(
     assert [progress.visits_done for progress in seen] == list(range(1, 89))
     assert {progress.visits_planned for progress in seen} == {88}
     assert seen[-1].remaining_s == 0
-    assert seen[30].remaining_s == pytest.approx((88 - 31) * 0.3, rel=0.5)
+    assert seen[30].remaining_s == pytest.approx((88 - 31) * 0.3, rel=0.1)
+
+
+def test_time_left_is_never_more_than_the_limit_leaves(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    seen: list[Progress] = []
+    plan = plan_of(500)
+    options: dict[str, Any] = {"time_limit_s": 60, "shorten_plan": True, "on_progress": seen.append}
+    run(tmp_path / "journal", fake_device(noise=0), plan, **options)
+    assert max(progress.remaining_s for progress in seen) <= 60
 
 
 @pytest.mark.parametrize(
@@ -247,7 +356,7 @@ def test_progress_counts_up_to_what_was_planned_and_time_left_shrinks(
         {},
         {"kind": "visit", "configuration": 99, "round": 1, "block": 1, "runs_ns": [1]},
         {"kind": "visit", "configuration": -1, "round": 1, "block": 1, "runs_ns": [1]},
-        {"kind": "round", "round": 1, "first_block": 1, "order": ["0"]},
+        {"kind": "round", "round": 1, "order": ["0"]},
     ],
 )
 def test_a_journal_of_something_else_is_refused_with_the_line(record: dict[str, Any]) -> None:

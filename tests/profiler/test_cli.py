@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from autotinybert.command import run_command
-from device_profiles.journal import read_journal
-from device_profiles.profile import JOURNAL_FILE, DeviceProfile
-from profiler.cli import profile_device
+from device_profiles.journal import Journal, read_journal
+from device_profiles.profile import JOURNAL_FILE, PROFILE_FILE, DeviceProfile
+from profiler.cli import profile_answer, profile_device
 from profiler.host import host_facts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,8 +57,15 @@ def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path
     assert answer["reference_rows"][0]["latency_ms"] > 0
     before = (out / JOURNAL_FILE).read_bytes()
     code, text, _ = cli(*options)
-    assert (code, json.loads(text)["resumed_finished"]) == (0, True)
+    assert (code, json.loads(text)["finished_before"]) == (0, True)
     assert (out / JOURNAL_FILE).read_bytes() == before
+    (out / PROFILE_FILE).unlink()  # it follows from the journal
+    code, text, _ = cli(*options)
+    assert (code, json.loads(text)["rows"]) == (0, answer["rows"])
+    assert (out / JOURNAL_FILE).read_bytes() == before
+    assert DeviceProfile.load(out).document["arguments"][-4:] == [
+        *("--sequence-length", "8", "--seed", "0")
+    ]
     code, _, error = cli(*request)
     assert code == 2
     assert "different request" in error
@@ -100,6 +107,9 @@ def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) ->
         (("--space", "atlantis"), "no space 'atlantis': use kd, mlm, hf-native"),
         (("--configs", 0), "see profile-device --help"),
         (("--minutes", "soon"), "see profile-device --help"),
+        (("--minutes", "inf"), "--minutes inf is no time"),
+        (("--minutes", "nan"), "see profile-device --help"),
+        (("--space", "kd", "--architectures", "x.csv"), "leave out --configs and --space"),
         (("--architectures", "absent.csv"), "cannot read absent.csv"),
     ],
 )
@@ -113,6 +123,28 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     assert message in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_running_campaign_is_safe_from_overwrite(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "profile"
+    out.mkdir()
+    with Journal(out / JOURNAL_FILE) as journal:
+        journal.append({"kind": "stopped", "reason": "not yet"})
+        shapes = shapes_file(tmp_path)
+        code, _, error = cli(
+            "--target", TARGET, "--out", out, "--architectures", shapes, "--overwrite"
+        )
+    assert code == 2
+    assert "another campaign is writing" in error
+    assert len(read_journal(out / JOURNAL_FILE)) == 1
+
+
+def test_a_campaign_without_a_row_that_is_ok_has_failed(make_profile: Callable[..., Path]) -> None:
+    good, bad = make_profile("good", configs=2), make_profile("bad", configs=2, broken=True)
+    assert profile_answer(DeviceProfile.load(good)).exit_code == 0
+    answer = profile_answer(DeviceProfile.load(bad))
+    assert answer.exit_code == 1
+    assert "no row is ok" in str(answer.text)
 
 
 def test_an_impossible_architecture_is_named_by_its_line(cli: Cli, tmp_path: Path) -> None:

@@ -24,6 +24,18 @@ def test_references_come_first_and_every_workload_and_target_is_there() -> None:
     assert first == {shape.architecture for shape in REFERENCE_SHAPES}
 
 
+def test_what_is_asked_for_twice_is_measured_once() -> None:
+    plan = make_plan(
+        sample_architectures(SPACE, 3, seed=0) * 2,
+        workloads=[Workload(), Workload()],
+        targets=[Target(), Target()],
+        rivals=False,
+        seed=0,
+    )
+    assert len(plan.configurations) == len(set(plan.configurations)) == 3 + 2
+    assert plan.per_architecture == 1
+
+
 def test_rivals_are_every_published_shape_once() -> None:
     plan = make_plan(
         [PUBLISHED_SHAPES[3].architecture],

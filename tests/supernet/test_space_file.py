@@ -53,6 +53,17 @@ AXES = {
         ({"qkv_size": [9]}, "divisible"),
         ({"qkv_size": {"per_head": -1}}, "from 1 to"),
         ({"color": [1]}, "unknown key color"),
+        ({"hidden_size": {"min": 9, "max": 8}}, "min 9 above max 8"),
+        ({"qkv_size": "hiden"}, "\"hidden\" or {per_head}, not 'hiden'"),
+        ({"num_heads": [100], "qkv_size": {"per_head": 100}}, "make a qkv_size of 10000"),
+        (
+            {
+                "hidden_size": {"min": 1, "max": 8192},
+                "num_heads": {"min": 1, "max": 128},
+                "qkv_size": {"min": 1, "max": 8192},
+            },
+            "widths, at most 500000 are held: take larger steps",
+        ),
         ({"qkv_size": "hidden", "hidden_size": [9]}, "divisible"),
     ],
 )
