@@ -95,10 +95,10 @@ def run_command(function: Callable[..., Answer], name: str, argv: Sequence[str])
     try:
         with _termination_as_exception():
             answer = app(args=list(argv), prog_name=name, standalone_mode=False)
-        if not isinstance(answer, Answer):  # --help and --version return an exit code
-            return int(answer or 0)
-        _print(answer, as_json=as_json)
-        return answer.exit_code
+            if not isinstance(answer, Answer):  # --help and --version return an exit code
+                return int(answer or 0)
+            _print(answer, as_json=as_json)
+            return answer.exit_code
     except AutoTinyBertError as error:
         return _report(name, str(error), error.exit_code, as_json=as_json)
     except TyperException as error:

@@ -179,7 +179,12 @@ class OutputFolder:
         """
         if path.exists() and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
-        present = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        try:
+            present = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        except OSError as error:
+            raise InputError(
+                f"cannot read --out {path}: {error.strerror}; choose another folder"
+            ) from error
         # What a write that was killed left behind is nobody's work.
         ours = tuple(f".{name}." for name in (*files, REQUEST_FILE))
         present = {name for name in present if not name.startswith(ours)}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+# Longer cells are sentences, and may wrap.
+_LONGEST_NUMBER = 30
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d8dde4;
   --ground: #ffffff; --raised: #f5f7fa; --accent: #2b6cb0; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #a0aab8; --line: #38414e;
   --ground: #14181e; --raised: #1d232c; --accent: #7ab3ea; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--ground);
+body { margin: 0 auto; max-width: 64rem; padding: 1.5rem 1rem 4rem; background: var(--ground);
   color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
@@ -26,9 +29,10 @@ figure { margin: 1rem 0; overflow-x: auto; } figure svg { width: 100%; min-width
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: .35rem .5rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td:first-child { white-space: normal; }
+th:first-child, td:first-child { text-align: left; }
+td.prose { text-align: left; white-space: normal; min-width: 16rem; }
 table.facts td { text-align: left; white-space: normal; }
 table.facts td:first-child { color: var(--soft); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
@@ -79,7 +83,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table of plain texts and numbers."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"{_opened(cell)}{_cell(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
     )
     return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
 
@@ -93,6 +98,10 @@ def facts(rows: Sequence[tuple[str, object]]) -> str:
 def commands(lines: Sequence[str]) -> str:
     """Commands to type."""
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def _opened(value: object) -> str:
+    return '<td class="prose">' if len(str(value)) > _LONGEST_NUMBER else "<td>"
 
 
 def _cell(value: object) -> str:

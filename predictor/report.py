@@ -106,7 +106,7 @@ def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int
                     "the papers print, measured by their authors in PyTorch on other hardware.",
                 ),
                 page.table(
-                    (*COMPARISON_HEADER, "GLUE", "SQuAD F1"),
+                    (*COMPARISON_HEADER, "GLUE", "SQuAD"),
                     [
                         (*cells, row.shape.glue, row.shape.squad_f1)
                         for cells, row in zip(comparison_rows(compared), compared, strict=True)
@@ -114,8 +114,8 @@ def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int
                 ),
                 page.paragraph(
                     "~ is a noisy measurement. Latencies and speed-ups are empty where a shape "
-                    "was not measured and lies outside the range that was. GLUE and SQuAD v1 are "
-                    "dev scores as printed in the papers; empty where we have no printed figure."
+                    "was not measured and lies outside the range that was. GLUE and SQuAD v1 (F1) "
+                    "are dev scores as printed in the papers, empty where we have none."
                 ),
             )
         )
