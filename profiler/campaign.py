@@ -221,7 +221,8 @@ class _Campaign:
         doubtful = [row for row in rows_of(self.record, self._protocol) if row.verdict != "ok"]
         if not doubtful:
             return "every row is ok"
-        return f"{len(doubtful)} rows are not ok after all the visits they may have"
+        are = "rows are" if len(doubtful) > 1 else "row is"
+        return f"{len(doubtful)} {are} not ok after all the visits there may be"
 
     def _visit(self, worker: Worker, index: int, block: int, left: int, limit_s: float) -> bool:
         """Makes one visit and journals it; returns whether the worker is still there."""
