@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -97,18 +97,6 @@ class Architecture:
                 "for example 5-564-1024-12-528"
             )
         return cls(*(int(number) for number in match.groups()))
-
-    @classmethod
-    def from_row(cls, row: Iterable[int]) -> Self:
-        """An architecture from five integers in the order of `ARCHITECTURE_FIELDS`.
-
-        Raises:
-            InputError: if there are not five, or they make no architecture.
-        """
-        values = [int(value) for value in row]
-        if len(values) != len(ARCHITECTURE_FIELDS):
-            raise InputError(f"an architecture is five numbers, not {len(values)}")
-        return cls(*values)
 
 
 def to_matrix(architectures: Sequence[Architecture]) -> IntMatrix:

@@ -74,8 +74,3 @@ def test_matrix_round_trip_keeps_order(many: list[Architecture]) -> None:
     matrix = to_matrix(many)
     assert matrix.shape == (len(many), 5)
     assert from_matrix(matrix) == many
-
-
-def test_row_of_another_length_is_refused() -> None:
-    with pytest.raises(InputError, match="five numbers, not 4"):
-        Architecture.from_row([1, 2, 3, 4])
