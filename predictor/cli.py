@@ -121,16 +121,20 @@ def _fit_answer(
     *,
     finished_before: bool = False,
 ) -> Answer:
-    left_out = sum(verdict != "ok" for verdict in measurements.verdicts)
+    rows = sum(fit.predictor.rows for fit in fits)
+    left_out = len(measurements) - rows
+    not_ok = sum(verdict != "ok" for verdict in measurements.verdicts)
     text = [fit_summary(fit, compare_published(fit.predictor, measurements)) for fit in fits]
-    fitted = f"fitted {len(measurements) - left_out} rows"
+    fitted = f"fitted {rows} rows"
+    if not_ok > left_out:
+        fitted += f", {not_ok - left_out} noisy ones among them, for too few are ok"
     if left_out:
         fitted += f", left out {left_out} that are not ok"
     before = f"{out} was fitted before; nothing was written"
     text.append(before if finished_before else f"{fitted}; wrote {out}")
     data: dict[str, Any] = {
         "predictor": str(out),
-        "rows": len(measurements) - left_out,
+        "rows": rows,
         "rows_left_out": left_out,
         "finished_before": finished_before,
         "slices": [

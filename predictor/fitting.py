@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from device_profiles.measurements import Measurements, Slice, describe_slice
+from device_profiles.quality import Verdict
 from predictor.intervals import FEWEST_ROWS, conformal_bounds
 from predictor.metrics import accuracy
 from predictor.model import (
@@ -54,29 +55,35 @@ class SliceFit:
 def fit_slices(measurements: Measurements, *, seed: int = 0) -> list[SliceFit]:
     """Fits one predictor for each workload and target in the measurements.
 
-    Rows that are not `ok` are left out.
+    Rows that are `ok` are fitted; where these are fewer than 20 architectures, noisy ones too.
 
     Raises:
         InputError: if a slice has fewer than 20 architectures.
     """
-    usable = np.array([verdict == "ok" for verdict in measurements.verdicts])
-    rows_of: dict[Slice, list[int]] = {}
+    rows_of: dict[Slice, dict[Verdict, list[int]]] = {}
     for row, values in enumerate(measurements.slices):
-        rows_of.setdefault(values, [])
-        if usable[row]:
-            rows_of[values].append(row)
+        of_slice = rows_of.setdefault(values, {"ok": [], "noisy": [], "rejected": []})
+        of_slice[measurements.verdicts[row]].append(row)
     fits = []
-    for values, rows in rows_of.items():
+    for values, by_verdict in rows_of.items():
+        rows = by_verdict["ok"]
+        if _count_different(measurements.architectures[rows]) < FEWEST_ARCHITECTURES:
+            rows = sorted(rows + by_verdict["noisy"])
         architectures = measurements.architectures[rows]
-        different = len(np.unique(architectures, axis=0))
+        different = _count_different(architectures)
         if different < FEWEST_ARCHITECTURES:
             raise InputError(
-                f"{measurements.source} has {different} architectures that are ok for "
-                f"{describe_slice(values)}, a fit needs {FEWEST_ARCHITECTURES}: measure more"
+                f"{measurements.source} has {different} usable architectures for "
+                f"{describe_slice(values)} ({len(by_verdict['rejected'])} rows were rejected), a "
+                f"fit needs {FEWEST_ARCHITECTURES}: measure more"
             )
         statistics = {name: column[rows] for name, column in measurements.statistics.items()}
         fits.append(_fit_slice(values, architectures, statistics, seed=seed))
     return fits
+
+
+def _count_different(architectures: IntMatrix) -> int:
+    return len(np.unique(architectures, axis=0))
 
 
 def _fit_slice(

@@ -174,7 +174,8 @@ def _doubtful(profile: DeviceProfile) -> str:
     return page.section(
         "Verdicts",
         page.paragraph(
-            f"{len(doubtful)} of {len(rows)} rows are not ok and were left out of the fit."
+            f"{len(doubtful)} of {len(rows)} rows are not ok; a fit leaves them out as long as it "
+            "has 20 others."
             + (f" {left} more than are shown here stand in latencies.csv." if left > 0 else "")
         ),
         page.table(

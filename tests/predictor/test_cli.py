@@ -168,7 +168,7 @@ def test_a_median_is_predicted_on_request(
         (f"{COLUMNS},latency_ms\n4,312,1200,12,312,nan\n", "line 2: latency_ms is 'nan'"),
         (f"{COLUMNS},latency_ms\n4,312,1200,12,312,slow\n", "line 2: latency_ms is 'slow'"),
         (f"{COLUMNS},latency_ms\n4,312,1200,12,310,3\n", "line 2: qkv_size 310 is not divisible"),
-        (f"{COLUMNS},latency_ms\n4,312,1200,12,312,3\n", "has 1 architectures that are ok"),
+        (f"{COLUMNS},latency_ms\n4,312,1200,12,312,3\n", "has 1 usable architectures"),
     ],
 )
 def test_measurements_that_are_not_right_are_one_line_and_nothing_is_written(

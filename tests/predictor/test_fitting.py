@@ -99,10 +99,18 @@ def test_rows_that_are_not_ok_are_left_out(make_profile: MakeProfile) -> None:
     assert fit.predictor.accuracies[fit.predictor.chosen].worst < 0.1
 
 
+def test_noisy_rows_help_out_where_too_few_are_ok(make_profile: MakeProfile) -> None:
+    measurements = measurements_of(make_profile(configs=20))
+    measurements.verdicts[3:8] = ["noisy"] * 5
+    measurements.verdicts[9] = "rejected"
+    (fit,) = fit_slices(measurements)
+    assert fit.predictor.rows == len(measurements) - 1
+
+
 def test_too_few_rows_to_fit_are_refused_with_how_many_are_needed(
     make_profile: MakeProfile,
 ) -> None:
-    with pytest.raises(InputError, match=r"has 12 architectures that are ok .* needs 20"):
+    with pytest.raises(InputError, match=r"has 12 usable architectures .* needs 20"):
         fit_slices(measurements_of(make_profile(configs=10)))
 
 
