@@ -150,22 +150,38 @@ def architecture_columns(table: Table) -> IntMatrix:
     return matrix
 
 
-def slice_columns(table: Table, defaults: Mapping[str, int | str] = SLICE_DEFAULTS) -> list[Slice]:
-    """Workload and target of each row; a column that is missing has its default.
+def slice_columns(
+    table: Table, defaults: Mapping[str, int | str] = SLICE_DEFAULTS
+) -> tuple[list[Slice], npt.NDArray[np.int64]]:
+    """Workload and target of each row; a column or field that is missing has its default.
+
+    Returns:
+        The different slices, and for each row the index of its own, `[N]`.
 
     Raises:
         InputError: if a number is out of bounds; names the line.
     """
-    columns: list[Sequence[int | str]] = []
+    bounds = {name: highest for name, highest in _INTEGER_BOUNDS.items() if name in table}
+    integers = dict(zip(bounds, table.integers(bounds).T, strict=True)) if bounds else {}
+    columns: list[tuple[list[int | str], npt.NDArray[np.int64]]] = []
+    combined = np.zeros(len(table), dtype=np.int64)
+    # Codes instead of tuples: a million rows have a handful of slices.
     for name, default in defaults.items():
-        if name not in table:
-            columns.append([default] * len(table))
-        elif name in _INTEGER_BOUNDS:
-            values = table.integers({name: _INTEGER_BOUNDS[name]})
-            columns.append(values[:, 0].tolist())
-        else:
-            columns.append([text or default for text in table.texts(name)])
-    return list(zip(*columns, strict=True))
+        known: list[int | str] = [default]
+        codes = np.zeros(len(table), dtype=np.int64)
+        if name in integers:
+            values, codes = np.unique(integers[name], return_inverse=True)
+            known = values.tolist()
+        elif name in table:
+            index: dict[int | str, int] = {}
+            texts = [text or default for text in table.texts(name)]
+            codes = np.array([index.setdefault(text, len(index)) for text in texts])
+            known = list(index)
+        columns.append((known, codes))
+        combined = combined * len(known) + codes
+    _, first_rows, inverse = np.unique(combined, return_index=True, return_inverse=True)
+    slices = [tuple(known[codes[row]] for known, codes in columns) for row in first_rows]
+    return slices, inverse
 
 
 def read_measurements(path: Path) -> Measurements:
@@ -192,10 +208,11 @@ def read_measurements(path: Path) -> Measurements:
     for row in np.flatnonzero(np.isnan(statistics["latency_ms"])).tolist():
         if verdicts[row] != "rejected":
             raise table.error(row, "latency_ms is empty, but the row is not rejected")
+    slices, slice_of_row = slice_columns(table)
     return Measurements(
         source=str(path),
         architectures=architecture_columns(table),
-        slices=slice_columns(table),
+        slices=[slices[index] for index in slice_of_row.tolist()],
         statistics=statistics,
         verdicts=verdicts,
         sha256=table.sha256,

@@ -200,12 +200,8 @@ def _rows_of_slices(
         known = {part.slice[index] for part in predictor.slices}
         if len(known) == 1 and name not in _WORKLOAD_COLUMNS:
             defaults[name] = known.pop()
-    if not set(SLICE_DEFAULTS) & set(table.header):
-        return {tuple(defaults.values()): np.arange(len(table))}
-    rows: dict[Slice, list[int]] = {}
-    for row, values in enumerate(slice_columns(table, defaults)):
-        rows.setdefault(values, []).append(row)
-    return {values: np.array(found) for values, found in rows.items()}
+    slices, slice_of_row = slice_columns(table, defaults)
+    return {values: np.flatnonzero(slice_of_row == index) for index, values in enumerate(slices)}
 
 
 def _slice_for(

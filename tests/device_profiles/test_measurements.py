@@ -94,6 +94,16 @@ def test_joining_measurements_keeps_rows_and_marks_unknown_statistics(tmp_path: 
     assert both.architectures[:, 0].tolist() == [4, 5]
 
 
+def test_each_row_has_its_own_slice_and_empty_fields_mean_the_default(tmp_path: Path) -> None:
+    measurements = measured(
+        tmp_path,
+        f"{HEADER},graph_variant,threads\n4,312,1200,12,312,1,plain,2\n4,312,1200,12,312,1,,2\n"
+        "4,312,1200,12,312,1,attention,1\n4,312,1200,12,312,1,plain,1\n",
+    )
+    assert [values[2] for values in measurements.slices] == [2, 2, 1, 1]
+    assert [values[4] for values in measurements.slices] == ["plain", "plain", "attention", "plain"]
+
+
 def test_slices_are_described_in_words() -> None:
     assert describe_slice((64, 2, 4, "fp32", "plain", "CPUExecutionProvider")) == (
         "64 tokens, batch 2, 4 threads, fp32, plain"

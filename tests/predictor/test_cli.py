@@ -130,6 +130,18 @@ def test_rows_of_several_workloads_are_each_predicted_under_their_own(
     assert "64 tokens, batch 1, 2 threads, fp32, plain was not measured" in error
 
 
+def test_empty_target_fields_are_predicted_as_the_default(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    predictor = fit_of(cli, make_profile(), tmp_path / "predictor")
+    shapes = tmp_path / "shapes.csv"
+    shapes.write_text(f"{COLUMNS},graph_variant\n4,312,1200,12,312,\n4,312,1200,12,312,plain\n")
+    code, text, _ = cli(predict_latency, "--predictor", predictor, "--csv", shapes, "--json")
+    assert code == 0
+    first, second = json.loads(text)["rows"]
+    assert first["latency_ms"] == second["latency_ms"]
+
+
 def test_columns_of_an_earlier_prediction_are_replaced(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
