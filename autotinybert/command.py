@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -60,7 +60,7 @@ VersionOption = Annotated[
 
 @dataclass
 class _Interrupted(BaseException):  # libraries that swallow every Exception must not swallow it
-    number: int = field(default=signal.SIGINT)
+    number: int
 
 
 def _raise_interrupted(number: int, _frame: FrameType | None) -> NoReturn:

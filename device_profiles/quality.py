@@ -5,6 +5,7 @@ Functions of plain numbers and arrays, so that anyone's measurements can be judg
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ def quiet_latency(visit_minima: Sequence[float], visits: int) -> float:
     return sum(m * n for m, n in zip(ordered, subsets, strict=False)) / total
 
 
+@functools.cache
 def samples_needed(percentile: int, confidence: float = 0.99) -> int:
     """The fewest independent runs from which a percentile may be reported.
 

@@ -19,6 +19,7 @@ from predictor.model import (
     Calibration,
     LatencyModel,
     SlicePredictor,
+    outside_range,
 )
 from supernet.architecture import IntMatrix
 
@@ -153,8 +154,9 @@ def rows_inside_range(
     for fold in np.unique(folds):
         held_out = folds == fold
         rest = architectures[~held_out]
-        rows = architectures[held_out]
-        inside[held_out] = ((rows >= rest.min(axis=0)) & (rows <= rest.max(axis=0))).all(axis=1)
+        inside[held_out] = ~outside_range(
+            architectures[held_out], rest.min(axis=0), rest.max(axis=0)
+        )
     return inside
 
 

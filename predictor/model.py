@@ -25,6 +25,14 @@ STATISTIC_COLUMNS = {"quiet": "latency_ms", **{f"p{p}": f"p{p}_ms" for p in (50,
 _BLOCK = 1 << 14
 
 
+def outside_range(
+    architectures: IntMatrix, lowest: IntMatrix, highest: IntMatrix
+) -> npt.NDArray[np.bool_]:
+    """Whether a field of each architecture `[N, 5]` lies outside bounds `[5]`; bool `[N]`."""
+    outside = (architectures < lowest) | (architectures > highest)
+    return np.asarray(outside.any(axis=1), dtype=np.bool_)
+
+
 class LatencyModel(Protocol):
     """What predicts the quiet latency of architectures."""
 
@@ -102,8 +110,7 @@ class SlicePredictor:
 
     def out_of_range(self, architectures: IntMatrix) -> npt.NDArray[np.int64]:
         """The rows of `[N, 5]` that lie outside what was measured."""
-        outside = ((architectures < self.lowest) | (architectures > self.highest)).any(axis=1)
-        return np.flatnonzero(outside)
+        return np.flatnonzero(outside_range(architectures, self.lowest, self.highest))
 
     def explain_out_of_range(self, architecture: npt.NDArray[np.int64]) -> str:
         """Which field of an architecture `[5]` lies outside the range, and what to do."""

@@ -10,7 +10,7 @@ import numpy as np
 from device_profiles.measurements import describe_slice, slice_of
 from device_profiles.profile import DeviceProfile
 from device_profiles.target import Configuration
-from device_profiles.visits import factors_of_blocks, rows_of
+from device_profiles.visits import CampaignRecord, rows_of
 from predictor import page
 from predictor.baselines import baseline_accuracies
 from predictor.comparison import compare_published
@@ -48,7 +48,8 @@ def report_page(
     for fit in fits:
         sections += _fit_sections(fit, profiles, seed=seed)
     for profile in profiles:
-        sections += [_course(profile), _doubtful(profile), _machine(profile)]
+        campaign = profile.campaign()
+        sections += [_course(profile, campaign), _doubtful(profile, campaign), _machine(profile)]
     sections.append(_again(profiles, sources))
     return page.page("Latency of BERT shapes on this device", subtitle, sections)
 
@@ -122,10 +123,8 @@ def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int
     return sections
 
 
-def _course(profile: DeviceProfile) -> str:
-    campaign = profile.campaign()
+def _course(profile: DeviceProfile, campaign: CampaignRecord) -> str:
     visits = campaign.visits
-    factors = factors_of_blocks(visits)
     best = np.full(len(campaign.configurations), np.inf)
     for visit in visits:
         best[visit.configuration] = min(best[visit.configuration], visit.minimum_ns)
@@ -133,6 +132,7 @@ def _course(profile: DeviceProfile) -> str:
     for visit in visits:
         rounds.setdefault(visit.round, visit.started_s)
     slow = [block for block in profile.blocks if block["slow"]]
+    slow_numbers = {block["block"] for block in slow}
     remark = (
         f"{len(slow)} of {len(profile.blocks)} blocks were slow (more than "
         f"{profile.protocol.slow_factor - 1:.0%} above quiet blocks): "
@@ -149,7 +149,7 @@ def _course(profile: DeviceProfile) -> str:
             campaign_course(
                 np.array([visit.started_s for visit in visits]),
                 np.array([visit.minimum_ns / best[visit.configuration] for visit in visits]) - 1,
-                np.array([factors[v.block] > profile.protocol.slow_factor for v in visits]),
+                np.array([visit.block in slow_numbers for visit in visits]),
                 [(start, number) for number, start in rounds.items()],
             ),
             "Each dot is a visit. Rounds visit every configuration once, in shuffled order, from "
@@ -159,8 +159,8 @@ def _course(profile: DeviceProfile) -> str:
     )
 
 
-def _doubtful(profile: DeviceProfile) -> str:
-    rows = rows_of(profile.campaign(), profile.protocol)
+def _doubtful(profile: DeviceProfile, campaign: CampaignRecord) -> str:
+    rows = rows_of(campaign, profile.protocol)
     several = len({(row.configuration.workload, row.configuration.target) for row in rows}) > 1
 
     def describe(configuration: Configuration) -> str:

@@ -48,6 +48,18 @@ def run(
         )
 
 
+def restless_device(fake_device: Callable[..., Any], restless: Configuration) -> Any:
+    """A device on which one configuration takes longer at every visit."""
+
+    class Restless(fake_device):  # type: ignore[misc, valid-type]
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = super().visit(configuration, protocol)
+            factor = 1.2 ** self.visited.count(restless) if configuration == restless else 1.0
+            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
+
+    return Restless(noise=0)
+
+
 def itinerary(record: CampaignRecord) -> list[tuple[int, int]]:
     return [(visit.round, visit.configuration) for visit in record.visits]
 
@@ -146,18 +158,8 @@ def test_visits_in_a_slow_block_are_made_up_for(
 def test_rows_that_never_settle_are_given_up_after_the_most_visits(
     tmp_path: Path, fake_device: Callable[..., Any]
 ) -> None:
-    device = fake_device(noise=0)
     restless = plan_of().configurations[5]
-
-    class Restless(type(device)):  # type: ignore[misc]
-        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
-            result: Mapping[str, Any] = super().visit(configuration, protocol)
-            if configuration != restless:
-                return result
-            factor = 1.2 ** self.visited.count(restless)
-            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
-
-    device = Restless(noise=0)
+    device = restless_device(fake_device, restless)
     record = run(tmp_path / "journal", device, plan_of())
     assert device.visited.count(restless) == PROTOCOL.max_visits
     row = rows_of(record, PROTOCOL)[5]
@@ -256,15 +258,8 @@ def test_a_cut_leaves_every_workload_of_the_shapes_that_are_left(
 def test_few_rows_are_visited_again_in_company_so_that_their_block_can_be_judged(
     tmp_path: Path, fake_device: Callable[..., Any]
 ) -> None:
-    restless = plan_of().configurations[5]
-
-    class Restless(fake_device):  # type: ignore[misc, valid-type]
-        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
-            result: Mapping[str, Any] = super().visit(configuration, protocol)
-            factor = 1.2 ** self.visited.count(restless) if configuration == restless else 1.0
-            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
-
-    record = run(tmp_path / "journal", Restless(noise=0), plan_of())
+    device = restless_device(fake_device, plan_of().configurations[5])
+    record = run(tmp_path / "journal", device, plan_of())
     fifth = [visit.configuration for visit in record.visits if visit.round == 5]
     assert len(fifth) == 8
     assert 5 in fifth
