@@ -30,6 +30,7 @@ from device_profiles.measurements import (
 )
 from device_profiles.protocol import Protocol
 from device_profiles.visits import CampaignRecord, Visit, factors_of_blocks
+from supernet.architecture import Architecture
 from supernet.published import REFERENCE_SHAPES
 
 SCHEMA_VERSION = 1
@@ -145,6 +146,7 @@ def save_profile(
     arguments: Sequence[str],
     campaign: CampaignRecord,
     rows: Sequence[MeasuredRow],
+    references: Sequence[Architecture] = (),
 ) -> None:
     """Writes `latencies.csv` and `profile.json` beside a journal that is already there.
 
@@ -156,6 +158,7 @@ def save_profile(
         arguments: of the command that measured it, less `--out`.
         campaign: what the journal says.
         rows: the rows that follow from it.
+        references: shapes that are reference rows besides the usual ones.
     """
     write_measurements(folder / LATENCIES_FILE, rows)
     key = measurement_key(host)
@@ -171,7 +174,7 @@ def save_profile(
         "protocol": protocol.to_json(),
         "arguments": list(arguments),
         "rows": {name: verdicts.count(name) for name in ("ok", "noisy", "rejected")},
-        "reference_rows": _reference_rows(rows),
+        "reference_rows": _reference_rows(rows, references),
         "blocks": _blocks(campaign, protocol),
         "elapsed_s": round(campaign.elapsed_s, 3),
         "stopped": campaign.stopped,
@@ -180,8 +183,11 @@ def save_profile(
     write_signed_json(folder / PROFILE_FILE, document)
 
 
-def _reference_rows(rows: Sequence[MeasuredRow]) -> list[dict[str, Any]]:
-    names = {shape.architecture: shape.name for shape in REFERENCE_SHAPES}
+def _reference_rows(
+    rows: Sequence[MeasuredRow], others: Sequence[Architecture]
+) -> list[dict[str, Any]]:
+    names = {architecture: str(architecture) for architecture in others}
+    names.update((shape.architecture, shape.name) for shape in REFERENCE_SHAPES)
     return [
         {
             "name": names[row.configuration.architecture],

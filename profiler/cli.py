@@ -66,6 +66,14 @@ def profile_device(
     architectures: Annotated[
         Path | None, typer.Option(help="CSV with the five columns: measure these shapes instead.")
     ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(metavar="L-d-f-h-q", help="Only shapes that a SuperPLM of this shape holds."),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="L-d-f-h-q", help="Measure this shape as a reference; repeatable."),
+    ] = None,
     rivals: Annotated[
         bool, typer.Option("--rivals", help="Measure the published shapes, too.")
     ] = False,
@@ -101,14 +109,28 @@ def profile_device(
         for count in threads or [1]
         for variant in graph_variant or ["plain"]
     ]
-    chosen = _architectures(space, architectures, configs=configs, minutes=minutes, seed=seed)
-    plan = make_plan(chosen, workloads=workloads, targets=targets, rivals=rivals, seed=seed)
+    largest = None if within is None else Architecture.parse(within)
+    references = [Architecture.parse(text) for text in reference or []]
+    chosen = _architectures(
+        space, architectures, largest, configs=configs, minutes=minutes, seed=seed
+    )
+    plan = make_plan(
+        chosen,
+        workloads=workloads,
+        targets=targets,
+        rivals=rivals,
+        seed=seed,
+        references=references,
+        within=largest,
+    )
     arguments = _arguments(
         target=target,
         space=space,
         configs=configs,
         minutes=minutes,
         architectures=architectures,
+        within=within,
+        reference=reference,
         rivals=rivals,
         sequence_length=sequence_length,
         batch_size=batch_size,
@@ -121,6 +143,7 @@ def profile_device(
         "minutes": minutes,
         "seed": seed,
         "configurations": len(plan.configurations),
+        "references": [str(shape) for shape in references],
         "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
         "protocol": protocol.to_json(),
     }
@@ -162,6 +185,7 @@ def profile_device(
             arguments=arguments,
             campaign=campaign,
             rows=rows,
+            references=references,
         )
         folder.finish()
     return profile_answer(DeviceProfile.load(out), rows)
@@ -181,16 +205,26 @@ def _arguments(**options: object) -> list[str]:
 
 
 def _architectures(
-    space: str | None, path: Path | None, *, configs: int | None, minutes: float | None, seed: int
+    space: str | None,
+    path: Path | None,
+    within: Architecture | None,
+    *,
+    configs: int | None,
+    minutes: float | None,
+    seed: int,
 ) -> list[Architecture]:
     """The shapes to measure, from a file or sampled from a space."""
     if minutes is not None and not math.isfinite(minutes):
         raise InputError(f"--minutes {minutes} is no time: give a number of minutes")
     if path is not None:
-        if configs is not None or space is not None:
-            raise InputError("--architectures names the shapes: leave out --configs and --space")
+        if configs is not None or space is not None or within is not None:
+            raise InputError(
+                "--architectures names the shapes: leave out --configs, --space and --within"
+            )
         return from_matrix(architecture_columns(read_table(path)))
     found = load_space("kd" if space is None else space)
+    if within is not None:
+        found = found.clipped(within)
     if configs is not None and configs > found.size:
         raise InputError(f"space {found.name} holds {found.size} shapes: ask for fewer --configs")
     default = DEFAULT_CONFIGS if minutes is None else _MOST_CONFIGS

@@ -59,6 +59,8 @@ def make_plan(
     targets: Sequence[Target],
     rivals: bool,
     seed: int,
+    references: Sequence[Architecture] = (),
+    within: Architecture | None = None,
 ) -> Plan:
     """Crosses architectures with workloads and targets, references first.
 
@@ -68,9 +70,14 @@ def make_plan(
         targets: threads and graph variants.
         rivals: measure all published shapes, not only the references.
         seed: decides the order of the visits.
+        references: references besides the usual ones.
+        within: leave out rivals that are no slices of this shape.
     """
-    published = PUBLISHED_SHAPES if rivals else REFERENCE_SHAPES
-    required = list(dict.fromkeys(shape.architecture for shape in published))
+    required = [shape.architecture for shape in REFERENCE_SHAPES] + list(references)
+    if rivals:
+        published = [shape.architecture for shape in PUBLISHED_SHAPES]
+        required += [shape for shape in published if within is None or within.holds(shape)]
+    required = list(dict.fromkeys(required))
     # Architecture is the outer loop: a plan cut short still has every workload of what is left.
     configurations = [
         Configuration(architecture, workload, target)

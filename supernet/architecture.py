@@ -83,6 +83,19 @@ class Architecture:
         """Dimensions of one head."""
         return self.qkv_size // self.num_heads
 
+    def holds(self, other: Architecture) -> bool:
+        """Whether a SuperPLM of this shape holds another as a slice.
+
+        A slice takes the first layers, channels and heads, and the first dimensions of each head.
+        """
+        return (
+            other.num_layers <= self.num_layers
+            and other.hidden_size <= self.hidden_size
+            and other.ffn_size <= self.ffn_size
+            and other.num_heads <= self.num_heads
+            and other.head_size <= self.head_size
+        )
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Reads the id back: `5-564-1024-12-528`.

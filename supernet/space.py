@@ -43,6 +43,7 @@ class Space:
         qkv_rule: `free`: every allowed QKV size that the heads divide; `per-head`: heads times a
             fixed head size; `hidden`: the hidden size, where the heads divide it.
         qkv_sizes: the allowed QKV sizes under `free`; the head size alone under `per-head`.
+        max_head_size: the most dimensions of a head; None is no limit.
 
     Raises:
         InputError: if an axis is empty or out of bounds, or no triple satisfies the rule.
@@ -55,6 +56,7 @@ class Space:
     num_heads: tuple[int, ...]
     qkv_rule: QkvRule
     qkv_sizes: tuple[int, ...] = ()
+    max_head_size: int | None = None
     widths: IntMatrix = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,11 +92,17 @@ class Space:
                 )
         object.__setattr__(self, "widths", self._widths())
         if not len(self.widths):
-            raise InputError(f"space {self.name}: no QKV size is divisible by a number of heads")
+            limit = (
+                "" if self.max_head_size is None else f" into heads of {self.max_head_size} or less"
+            )
+            raise InputError(
+                f"space {self.name}: no QKV size is divisible by a number of heads{limit}"
+            )
 
     def _widths(self) -> IntMatrix:
         """All triples (hidden, heads, QKV), in lexicographic order."""
         triples: list[tuple[int, int, int]] = []
+        largest = UPPER_BOUNDS["qkv_size"] if self.max_head_size is None else self.max_head_size
         for hidden_size in self.hidden_sizes:
             for heads in self.num_heads:
                 if self.qkv_rule == "per-head":
@@ -103,7 +111,11 @@ class Space:
                     candidates = (hidden_size,)
                 else:
                     candidates = self.qkv_sizes
-                triples += [(hidden_size, heads, qkv) for qkv in candidates if qkv % heads == 0]
+                triples += [
+                    (hidden_size, heads, qkv)
+                    for qkv in candidates
+                    if qkv % heads == 0 and qkv // heads <= largest
+                ]
         return np.array(triples, dtype=np.int64).reshape(len(triples), 3)
 
     @property
@@ -232,6 +244,47 @@ class Space:
         hidden_size, heads, qkv_size = self.widths[order[end]].tolist()
         return hidden_size, self.ffn_sizes[end], heads, qkv_size
 
+    def clipped(self, largest: Architecture) -> Space:
+        """The part of the space that a SuperPLM of shape `largest` holds as slices.
+
+        A slice has at most the SuperPLM's layers, widths and heads, and each of its heads at most
+        the dimensions of one of the SuperPLM's.
+
+        Raises:
+            InputError: if it holds none of them; says which axis is to blame.
+        """
+        bounds = {
+            "num_layers": (self.num_layers, largest.num_layers),
+            "hidden_size": (self.hidden_sizes, largest.hidden_size),
+            "ffn_size": (self.ffn_sizes, largest.ffn_size),
+            "num_heads": (self.num_heads, largest.num_heads),
+        }
+        if self.qkv_rule == "per-head":
+            bounds["head size"] = (self.qkv_sizes, largest.head_size)
+        elif self.qkv_rule == "free":
+            bounds["qkv_size"] = (self.qkv_sizes, largest.qkv_size)
+        for axis, (values, highest) in bounds.items():
+            if values[0] > highest:
+                raise InputError(
+                    f"a SuperPLM of {largest} holds no shape of space {self.name}: {axis} begins "
+                    f"at {values[0]} there, and the SuperPLM ends at {highest}"
+                )
+
+        def kept(values: tuple[int, ...], highest: int) -> tuple[int, ...]:
+            return tuple(value for value in values if value <= highest)
+
+        qkv_axis = "head size" if self.qkv_rule == "per-head" else "qkv_size"
+        return Space(
+            name=self.name,
+            num_layers=kept(*bounds["num_layers"]),
+            hidden_sizes=kept(*bounds["hidden_size"]),
+            ffn_sizes=kept(*bounds["ffn_size"]),
+            num_heads=kept(*bounds["num_heads"]),
+            qkv_rule=self.qkv_rule,
+            qkv_sizes=kept(*bounds[qkv_axis]) if qkv_axis in bounds else (),
+            max_head_size=min(largest.head_size, self.max_head_size or largest.head_size),
+        )
+
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
         """The architectures one step away along one axis, at most ten, in a fixed order.
 
@@ -315,3 +368,15 @@ def hf_native_space(*, hidden_step: int = 4, ffn_step: int = 4) -> Space:
         num_heads=(1, 2, 3, 4, 6, 8, 12),
         qkv_rule="hidden",
     )
+
+
+def fast_rule(architectures: IntMatrix) -> npt.NDArray[np.bool_]:
+    """Which architectures `[N, 5]` the paper's fast mode considers, bool `[N]`.
+
+    FFN from 1.6 to 1.9 times, QKV from 0.7 to 1 times the hidden size (AutoTinyBERT, section 3.4).
+    """
+    _, hidden_size, ffn_size, _, qkv_size = architectures.T
+    # In integers: 1.6 d as a float may lie above the integer that it is.
+    ffn = (16 * hidden_size <= 10 * ffn_size) & (10 * ffn_size <= 19 * hidden_size)
+    qkv = (7 * hidden_size <= 10 * qkv_size) & (qkv_size <= hidden_size)
+    return np.asarray(ffn & qkv, dtype=np.bool_)

@@ -15,8 +15,10 @@ from supernet.space import QkvRule, Space, axis_values, hf_native_space, kd_spac
 BUILT_IN_SPACES = {"kd": kd_space, "mlm": mlm_space, "hf-native": hf_native_space}
 
 
-def load_space(name: str) -> Space:
+def load_space(name: str, *, hidden_step: int = 4, ffn_step: int = 4) -> Space:
     """A built-in space by name, or one written in a TOML or JSON file.
+
+    The steps are those of built-in spaces; a file states its own.
 
     A file gives each axis as a list, `[1, 2, 4]`, or as `{min, max, step}`; `qkv_size` may also
     be `"hidden"` or `{per_head = 64}`.
@@ -25,7 +27,7 @@ def load_space(name: str) -> Space:
         InputError: if there is no such space, or the file does not describe one.
     """
     if name in BUILT_IN_SPACES:
-        return BUILT_IN_SPACES[name]()
+        return BUILT_IN_SPACES[name](hidden_step=hidden_step, ffn_step=ffn_step)
     path = Path(name)
     if path.suffix not in (".toml", ".json"):
         raise InputError(
@@ -41,6 +43,23 @@ def load_space(name: str) -> Space:
     if not isinstance(document, dict):
         raise InputError(f"space {path} must be a table of axes")
     return space_from_document(document, default_name=path.stem)
+
+
+def space_document(space: Space) -> dict[str, Any]:
+    """A space as `space_from_document` reads it; a limit of the head size is left out."""
+    qkv: object = list(space.qkv_sizes)
+    if space.qkv_rule == "hidden":
+        qkv = "hidden"
+    elif space.qkv_rule == "per-head":
+        qkv = {"per_head": space.qkv_sizes[0]}
+    return {
+        "name": space.name,
+        "num_layers": list(space.num_layers),
+        "hidden_size": list(space.hidden_sizes),
+        "ffn_size": list(space.ffn_sizes),
+        "num_heads": list(space.num_heads),
+        "qkv_size": qkv,
+    }
 
 
 def space_from_document(document: Mapping[str, Any], *, default_name: str) -> Space:

@@ -1,0 +1,514 @@
+"""The whole path: from a teacher and a budget to an encoder that was measured to meet it.
+
+Every stage is one of the commands, in a folder of its own inside `--out`, called as a function. So
+each is resumable by itself, and what was run can be typed again one by one.
+
+1. `profile/`     the device is measured
+2. `predictor/`   latency as a function of shape
+3. `supernet/`    the SuperPLM is trained
+4. `search/`      shapes within the budget are evaluated
+5. `shortlist/`   the best of them are measured in a campaign of their own
+6. `candidates/`  best first: extracted, exported and verified; then trained, exported and verified
+7. `model/`       the first that passed, with its `verification.json`; nothing else ever lies there
+
+A slice is verified before it is trained, for its speed does not depend on its weights, and training
+is what costs; the trained file is verified again, for that is the one that is handed out.
+"""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotinybert.command import Answer
+from autotinybert.errors import InputError, WorkError
+from autotinybert.files import read_json_object, whole_file, write_json
+from device_profiles.measurements import STATISTICS, read_measurements
+from device_profiles.profile import LATENCIES_FILE
+from predictor.cli import fit_predictor
+from predictor.store import load_predictor
+from profiler.cli import profile_device
+from search.cli import verify_model
+from search.constraints import Budget
+from search.feasible import feasible_set
+from search.result import Candidate, SearchResult, load_search
+from search.search_cli import choose_slice, references_of, search_architecture
+from search.verification_result import VERIFICATION_FILE
+from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
+from supernet.cli import export_model, extract_model
+from supernet.space_file import load_space
+from supernet.training_cli import train_model, train_supernet
+
+STAGES_FILE = "stages.json"
+SHORTLIST_FILE = "shortlist.csv"
+
+StageFunction = Callable[..., Answer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathRequest:
+    """Everything that decides the whole path.
+
+    Attributes:
+        teacher: as typed: a folder, or the demo's name.
+        largest: the teacher's shape.
+        target: what is profiled.
+        budget: what the model must meet.
+        corpus: what is trained on.
+        space: what is searched.
+        profile: a finished profile of this machine to use instead of measuring one, or None.
+        configs: shapes to profile.
+        sequence_length: of the workload.
+        batch_size: of the workload.
+        threads: of the target.
+        graph_variant: of the target.
+        training_sequence_length: most tokens of a training sequence.
+        max_megabytes: of text, or None for the default.
+        supernet_minutes: time to train the SuperPLM.
+        train_minutes: time to train the winner.
+        method: of the search.
+        evaluations: of the search.
+        shortlist: how many of the best are measured.
+        tries: how many candidates may be verified.
+        seed: of everything.
+    """
+
+    teacher: str
+    largest: Architecture
+    target: str
+    budget: Budget
+    corpus: str
+    space: str
+    profile: Path | None
+    configs: int
+    sequence_length: int
+    batch_size: int
+    threads: int
+    graph_variant: str
+    training_sequence_length: int
+    max_megabytes: float | None
+    supernet_minutes: float
+    train_minutes: float
+    method: str
+    evaluations: int
+    shortlist: int
+    tries: int
+    seed: int
+
+    def workload_options(self) -> dict[str, Any]:
+        """The options that choose one workload and target of a profile."""
+        return {
+            "sequence_length": self.sequence_length,
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+        }
+
+    def budget_options(self) -> dict[str, Any]:
+        """The budget as options."""
+        budget = self.budget
+        latency = None if budget.max_latency_ms is None else f"{budget.max_latency_ms:.12g}ms"
+        return {
+            "max_latency": latency,
+            "speedup": budget.min_speedup,
+            "speedup_reference": str(budget.speedup_reference),
+            "budget_statistic": budget.statistic,
+        }
+
+
+@dataclass
+class Stages:
+    """What each stage has cost, over all runs, and the command that it is.
+
+    Attributes:
+        path: `stages.json`.
+        clock_s: reads seconds.
+        seconds: by stage.
+        commands: by stage.
+    """
+
+    path: Path
+    clock_s: Callable[[], float]
+    seconds: dict[str, float] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path, clock_s: Callable[[], float]) -> Stages:
+        """What earlier runs of the same request have cost."""
+        stages = cls(path, clock_s)
+        if path.exists():
+            document = read_json_object(path)
+            stages.seconds = {name: float(value) for name, value in document["seconds"].items()}
+            stages.commands = dict(document["commands"])
+        return stages
+
+    @contextmanager
+    def stage(self, name: str, say: Callable[[str], None]) -> Iterator[None]:
+        """Adds what happens inside to the cost of a stage, whether it succeeds or not."""
+        say(name)
+        started_s = self.clock_s()
+        try:
+            yield
+        finally:
+            spent_s = self.clock_s() - started_s
+            # A stage that was finished before answers at once: that is not its cost.
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent_s, 2)
+            self.save()
+
+    def save(self) -> None:
+        """Writes `stages.json`."""
+        write_json(self.path, {"seconds": self.seconds, "commands": self.commands})
+
+
+@dataclass(frozen=True)
+class Try:
+    """What became of a candidate.
+
+    Attributes:
+        candidate: as the search found it.
+        stage: `slice` if it failed before training, `model` after.
+        verification: `verification.json` as it stands.
+        folder: where its files are.
+    """
+
+    candidate: Candidate
+    stage: str
+    verification: Mapping[str, Any]
+    folder: Path
+
+
+class WholePath:
+    """Works through the stages of one request in one folder.
+
+    Args:
+        out: the folder; it exists.
+        request: what is asked.
+        clock_s: reads seconds.
+        say: told which stage begins.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        request: PathRequest,
+        *,
+        clock_s: Callable[[], float],
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.out = out
+        self.request = request
+        self.stages = Stages.load(out / STAGES_FILE, clock_s)
+        self._say = say
+
+    @property
+    def profile(self) -> Path:
+        """The device profile's folder."""
+        return self.request.profile or self.out / "profile"
+
+    def run(self) -> Try:
+        """Everything up to the verified model.
+
+        Returns:
+            The try that passed; its files are in `model/`.
+
+        Raises:
+            InputError: if the budget is below what is reachable; before anything is trained.
+            WorkError: if a stage failed, or no candidate passed.
+        """
+        self._profile()
+        self._predictor()
+        self._check_reachable()
+        self._supernet()
+        self._search()
+        self._shortlist()
+        return self._candidates()
+
+    def _call(
+        self, stage: str, name: str, function: StageFunction, *arguments: Any, **options: Any
+    ) -> Answer:
+        """Runs a command as a stage; its text form is kept for the report."""
+        self.stages.commands[f"{stage}: {name}" if stage != name else name] = command_line(
+            name, *arguments, **options
+        )
+        answer = function(*arguments, **options)
+        return answer
+
+    def _profile(self) -> None:
+        request = self.request
+        if request.profile is not None:
+            return
+        with self.stages.stage("profile", self._say):
+            answer = self._call(
+                "profile",
+                "profile-device",
+                profile_device,
+                target=request.target,
+                space=request.space,
+                configs=request.configs,
+                within=str(request.largest),
+                reference=[str(request.largest)],
+                rivals=True,
+                sequence_length=[request.sequence_length],
+                batch_size=[request.batch_size],
+                threads=[request.threads],
+                graph_variant=[request.graph_variant],
+                seed=request.seed,
+                out=self.profile,
+            )
+        _require(answer, "profiling")
+
+    def _predictor(self) -> None:
+        with self.stages.stage("predictor", self._say):
+            self._call(
+                "predictor",
+                "fit-predictor",
+                fit_predictor,
+                [self.profile],
+                report=True,
+                seed=self.request.seed,
+                out=self.out / "predictor",
+            )
+
+    def _check_reachable(self) -> None:
+        """Refuses a budget that nothing meets before hours go into training."""
+        request = self.request
+        predictor = load_predictor(self.out / "predictor")
+        part = choose_slice(
+            predictor, {**request.workload_options(), "graph_variant": request.graph_variant}
+        )
+        feasible_set(
+            load_space(request.space, hidden_step=16, ffn_step=32).clipped(request.largest),
+            part,
+            request.budget.limit_ms(references_of(predictor, part)),
+            statistic=request.budget.statistic,
+        )
+
+    def _supernet(self) -> None:
+        request = self.request
+        with self.stages.stage("supernet", self._say):
+            self._call(
+                "supernet",
+                "train-supernet",
+                train_supernet,
+                teacher=request.teacher,
+                corpus=request.corpus,
+                space=request.space,
+                minutes=request.supernet_minutes,
+                sequence_length=request.training_sequence_length,
+                max_megabytes=request.max_megabytes,
+                seed=request.seed,
+                out=self.out / "supernet",
+            )
+
+    def _search(self) -> None:
+        request = self.request
+        with self.stages.stage("search", self._say):
+            self._call(
+                "search",
+                "search-architecture",
+                search_architecture,
+                supernet=self.out / "supernet",
+                predictor=self.out / "predictor",
+                **request.budget_options(),
+                **request.workload_options(),
+                graph_variant=request.graph_variant,
+                method=request.method,
+                evaluations=request.evaluations,
+                seed=request.seed,
+                out=self.out / "search",
+            )
+
+    def _shortlist(self) -> None:
+        """Measures the best in a campaign of their own: other processes, later, after selection."""
+        request = self.request
+        best = load_search(self.out / "search").ranked()[: request.shortlist]
+        path = self.out / SHORTLIST_FILE
+        if not path.exists():
+            with whole_file(path) as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(ARCHITECTURE_FIELDS)
+                writer.writerows(found.architecture.row for found in best)
+        with self.stages.stage("shortlist", self._say):
+            answer = self._call(
+                "shortlist",
+                "profile-device",
+                profile_device,
+                target=request.target,
+                architectures=path,
+                sequence_length=[request.sequence_length],
+                batch_size=[request.batch_size],
+                threads=[request.threads],
+                graph_variant=[request.graph_variant],
+                seed=request.seed + 1,
+                out=self.out / "shortlist",
+            )
+        _require(answer, "measuring the shortlist")
+
+    def _candidates(self) -> Try:
+        """Verifies candidates, best first, until one passes.
+
+        Raises:
+            WorkError: if none does; `verification.json` lists every try.
+        """
+        result = load_search(self.out / "search")
+        tries: list[Try] = []
+        for candidate in ordered_candidates(result, self.shortlist_ms())[: self.request.tries]:
+            found = self._try(candidate)
+            tries.append(found)
+            outcome = found.verification["outcome"]
+            if outcome == "passed":
+                self._hand_out(found)
+                return found
+            if outcome == "undecided":
+                break
+        self._record_tries(tries)
+        last = tries[-1].verification
+        if last["outcome"] == "undecided":
+            raise WorkError(
+                f"{tries[-1].candidate.architecture} could not be verified: {last['reason']}; run "
+                "the same command again to go on"
+            )
+        raise WorkError(
+            f"none of {len(tries)} candidates met {self.request.budget.describe()} when it was "
+            f"measured; the last: {last['reason']}; {self.out / VERIFICATION_FILE} lists them; "
+            "raise the budget a little, or give more --tries in another --out"
+        )
+
+    def shortlist_ms(self) -> dict[Architecture, float]:
+        """The budget's statistic of shapes as measured after the search, where it is known."""
+        measured = read_measurements(self.out / "shortlist" / LATENCIES_FILE)
+        column = self.request.budget.column
+        assert column in STATISTICS
+        values = measured.statistics.get(column)
+        if values is None:
+            return {}
+        return {
+            Architecture(*row): float(value)
+            for row, value, verdict in zip(
+                measured.architectures.tolist(), values, measured.verdicts, strict=True
+            )
+            if verdict == "ok" and value == value  # NaN is unknown
+        }
+
+    def _try(self, candidate: Candidate) -> Try:
+        """Extracts, exports and verifies a slice; if it passes, trains it and does so again."""
+        request = self.request
+        folder = self.out / "candidates" / str(candidate.architecture)
+        name = str(candidate.architecture)
+        with self.stages.stage("verification", self._say):
+            self._call(
+                name,
+                "extract-model",
+                extract_model,
+                supernet=self.out / "supernet",
+                architecture=name,
+                out=folder / "slice",
+            )
+            verification = self._export_and_verify(name, folder, "slice")
+        if verification["outcome"] != "passed":
+            return Try(candidate, "slice", verification, folder)
+        with self.stages.stage("training", self._say):
+            self._call(
+                name,
+                "train-model",
+                train_model,
+                model=folder / "slice",
+                minutes=request.train_minutes,
+                seed=request.seed + 1,
+                out=folder / "trained",
+            )
+        with self.stages.stage("verification", self._say):
+            verification = self._export_and_verify(name, folder, "trained")
+        return Try(candidate, "model", verification, folder)
+
+    def _export_and_verify(self, name: str, folder: Path, form: str) -> dict[str, Any]:
+        request = self.request
+        self._call(
+            f"{name} {form}",
+            "export-model",
+            export_model,
+            model=folder / form,
+            graph_variant=request.graph_variant,
+            out=folder / f"{form}-exported",
+        )
+        self._call(
+            f"{name} {form}",
+            "verify-model",
+            verify_model,
+            model=folder / f"{form}-exported",
+            profile=self.profile,
+            **request.budget_options(),
+            **request.workload_options(),
+            seed=request.seed,
+            out=folder / f"{form}-verified",
+        )
+        return read_json_object(folder / f"{form}-verified" / VERIFICATION_FILE)
+
+    def _record_tries(self, tries: list[Try]) -> None:
+        write_json(
+            self.out / VERIFICATION_FILE,
+            {
+                "budget": self.request.budget.to_json(),
+                "tries": [
+                    {
+                        "architecture": str(found.candidate.architecture),
+                        "form": found.stage,
+                        "held_out_loss": found.candidate.loss,
+                        "verification": dict(found.verification),
+                    }
+                    for found in tries
+                ],
+            },
+        )
+
+    def _hand_out(self, found: Try) -> None:
+        """Puts the verified files in place, all at once."""
+        folder = self.out / "model"
+        temporary = self.out / ".model"
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(found.folder / "trained-exported", temporary)
+        (temporary / "request.json").unlink(missing_ok=True)
+        shutil.copy(found.folder / "trained-verified" / VERIFICATION_FILE, temporary)
+        temporary.rename(folder)
+
+
+def ordered_candidates(
+    result: SearchResult, measured_ms: Mapping[Architecture, float]
+) -> list[Candidate]:
+    """The order in which candidates are verified: best first, those in doubt left out.
+
+    One that was measured above the budget after the search would waste a try; one that was not
+    measured rests on its predicted bound.
+    """
+    return [
+        found
+        for found in result.ranked()
+        if measured_ms.get(found.architecture, 0.0) <= result.limit_ms
+    ]
+
+
+def command_line(name: str, *arguments: Any, **options: Any) -> str:
+    """A command as it would be typed."""
+    typed: list[str] = [name]
+    for argument in arguments:
+        typed += [str(one) for one in (argument if isinstance(argument, list) else [argument])]
+    for option, value in options.items():
+        flag = f"--{option.replace('_', '-')}"
+        if value is True:
+            typed.append(flag)
+        elif value is not None and value is not False:
+            for one in value if isinstance(value, list) else [value]:
+                typed += [flag, str(one)]
+    return shlex.join(typed)
+
+
+def _require(answer: Answer, what: str) -> None:
+    if answer.exit_code:
+        last = str(answer.text).strip().splitlines()[-1]
+        raise WorkError(f"{what} failed: {last}")

@@ -1,0 +1,366 @@
+"""`search-architecture`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
+from autotinybert.command import main as run
+from autotinybert.errors import InputError
+from autotinybert.files import OutputFolder, canonical_json, sha256_file, sha256_text
+from autotinybert.text_table import text_table
+from device_profiles.journal import Journal
+from device_profiles.machine import key_differences, measurement_key
+from device_profiles.measurements import SLICE_DEFAULTS
+from predictor.model import LatencyPredictor, SlicePredictor
+from predictor.store import PREDICTOR_FILE, load_predictor
+from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
+from search.evolution import Evolution, RandomSearch, Searcher
+from search.feasible import FeasibleSet, feasible_set
+from search.result import (
+    EVALUATIONS_FILE,
+    JOURNAL_FILE,
+    SEARCH_FILE,
+    SEARCH_FILES,
+    Candidate,
+    SearchResult,
+    load_search,
+    read_evaluations,
+    save_search,
+)
+from supernet.architecture import Architecture
+from supernet.objectives import check_heads
+from supernet.published import BERT_BASE
+from supernet.space import Space, fast_rule
+from supernet.space_file import BUILT_IN_SPACES, load_space, space_document
+
+if TYPE_CHECKING:
+    from search.fitness import Evaluation
+    from supernet.supernet_folder import Supernet
+
+_COMMAND = "search-architecture"
+
+METHODS = ("evolved", "random", "fast")
+
+DEFAULT_EVALUATIONS = 100
+DEFAULT_SEQUENCES = 128
+
+# The steps of the published searcher, in spaces of ours; a user's own space is searched as it is.
+_HIDDEN_STEP, _FFN_STEP = 16, 32
+
+_SHOWN_CANDIDATES = 5
+
+
+def search_architecture(
+    *,
+    supernet: Annotated[Path, typer.Option(help="Folder of train-supernet.")],
+    predictor: Annotated[Path, typer.Option(help="Folder of fit-predictor.")],
+    out: Annotated[Path, typer.Option(help="Folder of the search.")],
+    max_latency: Annotated[
+        str | None, typer.Option(help="Budget with its unit: 12ms, 800us, 0.5s.")
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="Budget instead: times as fast as a reference shape.")
+    ] = None,
+    speedup_reference: Annotated[
+        str, typer.Option(metavar="L-d-f-h-q", help="The shape that --speedup counts against.")
+    ] = str(BERT_BASE.architecture),
+    budget_statistic: Annotated[
+        str, typer.Option(help=f"Of the latency: {', '.join(BUDGET_STATISTICS)}.")
+    ] = "p50",
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "evolved",
+    evaluations: Annotated[
+        int, typer.Option(min=1, help="Architectures to evaluate.")
+    ] = DEFAULT_EVALUATIONS,
+    space: Annotated[
+        str | None,
+        typer.Option(help="What is searched: kd, or a .toml or .json; default the SuperPLM's."),
+    ] = None,
+    sequences: Annotated[
+        int, typer.Option(min=1, help="Held-out sequences that an architecture is scored on.")
+    ] = DEFAULT_SEQUENCES,
+    sequence_length: Annotated[
+        int | None, typer.Option(help="Tokens; needed where several were profiled.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences; needed where several were profiled.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Needed where several were profiled.")] = None,
+    graph_variant: Annotated[
+        str | None, typer.Option(help="Needed where several were profiled.")
+    ] = None,
+    other_device: Annotated[
+        bool,
+        typer.Option("--other-device", help="The budget is for another machine than this one."),
+    ] = False,
+    allow_unverified: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unverified", help="Accept a predictor of which no machine is known (exit 0)."
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+    version: VersionOption = False,
+) -> Answer:
+    """Finds the slice of a SuperPLM with the lowest held-out loss within a latency budget.
+
+    Only architectures whose predicted upper bound meets the budget are ever evaluated.
+    Interrupted, it goes on where it stopped when the same command is given again.
+    """
+    del json, version  # the frame around every command reads them
+    budget = Budget(
+        statistic=budget_statistic,
+        max_latency_ms=None if max_latency is None else parse_latency(max_latency),
+        min_speedup=speedup,
+        speedup_reference=Architecture.parse(speedup_reference),
+    )
+    if method not in METHODS:
+        raise InputError(f"no --method {method!r}: use {', '.join(METHODS)}")
+    loaded = load_predictor(predictor)
+    _check_machine(loaded, predictor, other_device=other_device)
+    part = choose_slice(
+        loaded,
+        {
+            "sequence_length": sequence_length,
+            "batch_size": batch_size,
+            "threads": threads,
+            "graph_variant": graph_variant,
+        },
+    )
+    # torch takes seconds to load: what it is not needed for was checked before.
+    from search.fitness import slice_fitness
+    from supernet.supernet_folder import load_supernet
+
+    trained = load_supernet(supernet)
+    searched = searched_space(trained, space)
+    check_heads(searched, trained.origin.read_teacher().config.largest)
+    limit_ms = budget.limit_ms(references_of(loaded, part))
+    feasible = feasible_set(
+        searched,
+        part,
+        limit_ms,
+        statistic=budget.statistic,
+        rule=fast_rule if method == "fast" else None,
+        rule_name=method if method == "fast" else "",
+    )
+    request = {
+        "supernet": trained.sha256,
+        "predictor": sha256_file(predictor / PREDICTOR_FILE),
+        "budget": budget.to_json(),
+        "slice": list(part.slice),
+        "method": method,
+        "space": sha256_text(canonical_json(space_document(searched))),
+        "sequences": sequences,
+        "evaluations": evaluations,
+        "seed": seed,
+    }
+    folder = OutputFolder.claim(out, _COMMAND, request, files=SEARCH_FILES, overwrite=overwrite)
+    unverified = loaded.key is None
+    if folder.state == "finished":
+        return _answer(
+            out, load_search(out), allow_unverified=allow_unverified, finished_before=True
+        )
+    folder.create()
+    started_s = time.monotonic()
+    with (
+        Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal,
+        _progress_bar(evaluations) as on_evaluation,
+    ):
+        folder.begin((SEARCH_FILE, EVALUATIONS_FILE))
+        known = read_evaluations(journal)
+
+        def record(evaluation: Evaluation) -> None:
+            journal.append({"kind": "evaluation", **evaluation.to_json()})
+            on_evaluation(evaluation)
+
+        fitness = slice_fitness(trained, sequences=sequences)
+        proposed, stopped = run_search(
+            make_searcher(method, feasible, seed=seed),
+            fitness,
+            known,
+            evaluations=evaluations,
+            on_evaluation=record,
+        )
+        facts = {
+            "method": method,
+            "seed": seed,
+            "budget": budget.to_json(),
+            "budget_text": budget.describe(),
+            "space": searched.name,
+            "space_size": searched.size,
+            "feasible": len(feasible),
+            "unpredicted": feasible.unpredicted,
+            "lowest": str(feasible.lowest),
+            "lowest_ms": feasible.lowest_ms,
+            "slice": dict(zip(SLICE_DEFAULTS, part.slice, strict=True)),
+            "sequences": sequences,
+            "stopped": stopped,
+            "elapsed_s": round(time.monotonic() - started_s, 1),
+            "unverified": unverified,
+            "supernet_sha256": trained.sha256,
+        }
+        candidates = [
+            Candidate(found, *feasible.predicted_ms(found.architecture)) for found in proposed
+        ]
+        result = SearchResult(candidates, limit_ms, budget.statistic, facts)
+        save_search(out, result)
+        folder.finish()
+    return _answer(out, result, allow_unverified=allow_unverified)
+
+
+def make_searcher(method: str, feasible: FeasibleSet, *, seed: int) -> Searcher:
+    """What proposes architectures under a method of `METHODS`."""
+    if method == "random":
+        return RandomSearch(feasible, seed=seed)
+    return Evolution(feasible, seed=seed)
+
+
+def searched_space(supernet: Supernet, name: str | None) -> Space:
+    """The space that is searched, cut to what the SuperPLM holds.
+
+    Raises:
+        InputError: if the SuperPLM holds nothing of it.
+    """
+    largest = supernet.model.config.largest
+    chosen = supernet.document["space"]["name"] if name is None else name
+    if chosen in BUILT_IN_SPACES:
+        coarse = load_space(chosen, hidden_step=_HIDDEN_STEP, ffn_step=_FFN_STEP).clipped(largest)
+        fine = load_space(chosen).clipped(largest)
+        if name is not None or space_document(fine) == space_document(supernet.space):
+            return coarse
+    return supernet.space if name is None else load_space(name).clipped(largest)
+
+
+def _check_machine(predictor: LatencyPredictor, path: Path, *, other_device: bool) -> None:
+    """Refuses a predictor of another machine, unless that is what is wanted."""
+    if predictor.key is None or other_device:
+        return
+    from profiler.host import host_facts
+
+    differences = key_differences(predictor.key, measurement_key(host_facts()))
+    if differences:
+        raise InputError(
+            f"{path} was made for another machine than this one ({'; '.join(differences)}): "
+            "profile this machine, or say --other-device if the model is to run on that one"
+        )
+
+
+def choose_slice(
+    predictor: LatencyPredictor, wanted: dict[str, int | str | None]
+) -> SlicePredictor:
+    """The predictor's slice that options leave.
+
+    Raises:
+        InputError: if they leave none, or several; names those there are.
+    """
+    left = [
+        part
+        for part in predictor.slices
+        if all(
+            value is None or dict(zip(SLICE_DEFAULTS, part.slice, strict=True))[name] == value
+            for name, value in wanted.items()
+        )
+    ]
+    if len(left) == 1:
+        return left[0]
+    known = "; ".join(part.label for part in predictor.slices)
+    if not left:
+        asked = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None)
+        raise InputError(f"{asked} was not profiled; this predictor has {known}")
+    raise InputError(
+        f"several workloads or targets were profiled ({known}): choose one with "
+        "--sequence-length, --batch-size, --threads or --graph-variant"
+    )
+
+
+def references_of(predictor: LatencyPredictor, part: SlicePredictor) -> list[Any]:
+    """The reference rows of one workload and target."""
+    return [
+        row
+        for row in predictor.references
+        if tuple(row[name] for name in SLICE_DEFAULTS) == part.slice
+    ]
+
+
+@contextmanager
+def _progress_bar(evaluations: int) -> Iterator[Callable[[Evaluation], None]]:
+    """A progress line on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("architectures, lowest loss {task.fields[best]}"),
+        console=console,
+    ) as bar:
+        task = bar.add_task("", total=evaluations, best="?")
+        best = float("inf")
+
+        def show(evaluation: Evaluation) -> None:
+            nonlocal best
+            best = min(best, evaluation.score.loss)
+            bar.update(task, advance=1, best=f"{best:.3f}")
+
+        yield show
+
+
+def _answer(
+    out: Path, result: SearchResult, *, allow_unverified: bool, finished_before: bool = False
+) -> Answer:
+    """What the command says about a finished search."""
+    facts, ranked = result.facts, result.ranked()
+    rows = [
+        (found.architecture, f"{found.loss:.3f}", f"{found.latency_ms:.2f}", f"{found.high_ms:.2f}")
+        for found in ranked[:_SHOWN_CANDIDATES]
+    ]
+    best = ranked[0]
+    unused = 1 - best.high_ms / result.limit_ms
+    lines = [
+        f"{facts['feasible']:,} of {facts['space_size']:,} architectures of space "
+        f"{facts['space']} meet {facts['budget_text']}",
+        text_table(
+            ("best found", "held-out loss", f"{result.statistic} ms", "at most (95 %)"), rows
+        ),
+        f"{facts['method']}: {len(result.candidates)} evaluated in {facts['elapsed_s']:.0f} s; "
+        f"stopped: {facts['stopped']}; the best leaves {unused:.1%} of the budget unused",
+    ]
+    if facts["unverified"]:
+        lines.append(
+            "unverified: the predictor was fitted to a bare CSV file, of which no machine is known;"
+            " measure the model with verify-model, or accept it with --allow-unverified"
+        )
+    lines.append(
+        f"{out} was searched before; nothing was written" if finished_before else f"wrote {out}"
+    )
+    data = {
+        "search": str(out),
+        "best": str(best.architecture),
+        "held_out_loss": best.loss,
+        "predicted_ms": best.latency_ms,
+        "predicted_high_ms": best.high_ms,
+        "limit_ms": result.limit_ms,
+        "statistic": result.statistic,
+        **facts,
+        "evaluations": len(result.candidates),
+        "finished_before": finished_before,
+    }
+    refused = facts["unverified"] and not allow_unverified
+    return Answer(data, "\n".join(lines), exit_code=1 if refused else 0)
+
+
+def main() -> None:
+    """Runs `search-architecture`."""
+    run(search_architecture, _COMMAND)

@@ -1,0 +1,82 @@
+"""How well a slice does what its teacher does, on text that it was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from supernet.architecture import Architecture
+from supernet.corpus import TokenSplit
+from supernet.model import SuperPLM
+from supernet.objectives import TeacherVariance, distillation_loss, teacher_signals
+from supernet.training import Batch
+
+
+@dataclass(frozen=True)
+class HeldOutScore:
+    """The held-out distillation loss of a slice; lower is better, 0 is the teacher itself.
+
+    Attributes:
+        scores: its term for the attention scores.
+        hidden: its term for the hidden state.
+    """
+
+    scores: float
+    hidden: float
+
+    @property
+    def loss(self) -> float:
+        """Their sum: what is trained for and searched by."""
+        return self.scores + self.hidden
+
+
+def as_batch(split: TokenSplit, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Batch:
+    """Some sequences of a split as tensors: input ids and attention mask, int64 `[B, S]`."""
+    input_ids, mask = split.batch(indices)
+    return torch.from_numpy(input_ids).long(), torch.from_numpy(mask).long()
+
+
+class HeldOutLoss:
+    """Scores slices on the same held-out sequences; the teacher runs once.
+
+    Args:
+        teacher: frozen.
+        variance: the unit of each loss term.
+        split: held-out text.
+        sequences: how many of it to use, spread evenly over the split; all if there are fewer.
+        batch_size: sequences at a time.
+    """
+
+    def __init__(
+        self,
+        teacher: SuperPLM,
+        variance: TeacherVariance,
+        split: TokenSplit,
+        *,
+        sequences: int = 128,
+        batch_size: int = 32,
+    ) -> None:
+        self._variance = variance
+        count = min(sequences, len(split))
+        chosen = np.unique(np.linspace(0, len(split) - 1, count).round().astype(np.int64))
+        # Sequences of one length together: less padding.
+        chosen = chosen[np.argsort(split.lengths[chosen], kind="stable")]
+        starts = range(0, len(chosen), batch_size)
+        self._batches = [as_batch(split, chosen[start : start + batch_size]) for start in starts]
+        self._signals = [teacher_signals(teacher, *batch) for batch in self._batches]
+
+    @torch.no_grad()
+    def __call__(
+        self, student: SuperPLM, projection: nn.Linear, architecture: Architecture | None = None
+    ) -> HeldOutScore:
+        """The score of a slice, batches weighted by their tokens."""
+        weighted = np.zeros(3)
+        for (input_ids, mask), signals in zip(self._batches, self._signals, strict=True):
+            output = student(input_ids, mask, architecture=architecture, with_scores=True)
+            loss = distillation_loss(output, projection, signals, self._variance)
+            tokens = int(mask.sum())
+            weighted += tokens * np.array([float(loss.scores), float(loss.hidden), 1.0])
+        return HeldOutScore(*(weighted[:2] / weighted[2]).tolist())
