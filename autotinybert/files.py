@@ -12,10 +12,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, AnyStr, Literal
 
 from autotinybert.errors import DamagedFileError, InputError
 
@@ -40,19 +41,38 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """The SHA-256 of `content`, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
+def whole_file(path: Path) -> AbstractContextManager[IO[str]]:
     """Opens a text file for writing that appears under its name complete or not at all.
 
     Raises:
         InputError: if the folder cannot be written.
     """
+    return _whole(path, lambda descriptor: os.fdopen(descriptor, "w", encoding="utf-8", newline=""))
+
+
+def whole_binary_file(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """Opens a file of bytes for writing that appears under its name complete or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    return _whole(path, lambda descriptor: os.fdopen(descriptor, "wb"))
+
+
+@contextlib.contextmanager
+def _whole(path: Path, wrap: Callable[[int], IO[AnyStr]]) -> Iterator[IO[AnyStr]]:
+    """Writes through the file that `wrap` makes of a descriptor, then gives it its name."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -60,7 +80,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
             f"cannot write in {path.parent}: {error.strerror}; choose a folder you can write to"
         ) from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with wrap(descriptor) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

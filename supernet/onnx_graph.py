@@ -26,7 +26,13 @@ from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS, TYPE_VOCAB_SIZE, VOCAB_SIZE
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
-from supernet.weights import FloatArray, check_weights, table_sizes, weight_shapes
+from supernet.weights import (
+    LAYER_NORM_EPSILON,
+    FloatArray,
+    check_weights,
+    table_sizes,
+    weight_shapes,
+)
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT_NAME = "last_hidden_state"
@@ -34,7 +40,6 @@ OUTPUT_NAME = "last_hidden_state"
 # Gelu is an operator of its own from opset 20; IR 10 is the newest that such runtimes read.
 _OPSET = 20
 _IR_VERSION = 10
-_LAYER_NORM_EPSILON = 1e-12  # BERT's
 
 # External data is bound by name through the session's options; no such file is ever opened.
 UNBOUND_LOCATION = "bound-by-the-session"
@@ -61,6 +66,7 @@ def build_encoder(
     weights: Mapping[str, FloatArray] | None = None,
     vocab_size: int = VOCAB_SIZE,
     max_positions: int = MAX_POSITIONS,
+    layer_norm_epsilon: float = LAYER_NORM_EPSILON,
 ) -> EncoderGraph:
     """Authors the graph of an encoder.
 
@@ -72,6 +78,7 @@ def build_encoder(
             model. Without them every weight is declared external, for the session to bind.
         vocab_size: rows of the word embedding; with `weights`, theirs count.
         max_positions: rows of the position embedding; with `weights`, theirs count.
+        layer_norm_epsilon: what every LayerNorm adds to the variance.
 
     Raises:
         InputError: if the variant is unknown, or the weights do not fit the architecture.
@@ -82,7 +89,7 @@ def build_encoder(
         vocab_size, max_positions = table_sizes(weights)
         shapes = weight_shapes(architecture, vocab_size=vocab_size, max_positions=max_positions)
         check_weights(shapes, weights, architecture)
-    author = _Author(weights)
+    author = _Author(weights, layer_norm_epsilon)
     mask = _attention_bias(author, variant)
     hidden = _embeddings(author, architecture, vocab_size, max_positions)
     attention = _plain_attention if variant == "plain" else _fused_attention
@@ -103,9 +110,10 @@ def build_encoder(
 class _Author:
     """Collects nodes, weights and constants while a graph is written from inputs to output."""
 
-    def __init__(self, weights: Mapping[str, FloatArray] | None) -> None:
+    def __init__(self, weights: Mapping[str, FloatArray] | None, layer_norm_epsilon: float) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._weights = weights
+        self._layer_norm_epsilon = layer_norm_epsilon
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._tensors: list[onnx.TensorProto] = []
@@ -180,7 +188,7 @@ class _Author:
             ],
             name=output or f"{name}.output",
             axis=-1,
-            epsilon=_LAYER_NORM_EPSILON,
+            epsilon=self._layer_norm_epsilon,
         )
 
     def finish(self, architecture: Architecture, variant: GraphVariant) -> EncoderGraph:

@@ -13,6 +13,8 @@ from supernet.cost import MAX_POSITIONS, TYPE_VOCAB_SIZE, VOCAB_SIZE
 
 FloatArray = npt.NDArray[np.float32]
 
+LAYER_NORM_EPSILON = 1e-12  # BERT's
+
 
 def weight_shapes(
     architecture: Architecture,
@@ -54,14 +56,17 @@ def table_sizes(weights: Mapping[str, FloatArray]) -> tuple[int, int]:
     """The rows of the word and of the position embedding.
 
     Raises:
-        InputError: if either is missing.
+        InputError: if either is missing, or is no table.
     """
     sizes: list[int] = []
     for table in ("word_embeddings", "position_embeddings"):
         name = f"embeddings.{table}.weight"
         if name not in weights:
             raise InputError(f"the weights lack {name}: name them as BertModel.state_dict() does")
-        sizes.append(weights[name].shape[0])
+        shape = weights[name].shape
+        if len(shape) != 2:
+            raise InputError(f"weight {name} has shape {list(shape)}: it must be rows of a table")
+        sizes.append(shape[0])
     return sizes[0], sizes[1]
 
 

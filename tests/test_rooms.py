@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The torch half of `supernet` will be listed here by module; everything else in it is torch-free.
-TORCH_HALF: frozenset[str] = frozenset()
+# The torch half of `supernet` by module; everything else in it is torch-free.
+TORCH_HALF: frozenset[str] = frozenset({"modeling_autotinybert"})
 
 ROOMS = ("autotinybert", "supernet", "device_profiles", "profiler", "predictor", "search")
 
@@ -64,6 +64,14 @@ def test_nothing_imports_the_torch_half_of_supernet_or_torch(room: str) -> None:
         assert not {name for name in names if name.removeprefix("supernet.") in TORCH_HALF}, path
 
 
+def test_the_file_that_is_copied_into_model_folders_stands_alone() -> None:
+    names = imported(ROOT / "supernet" / "modeling_autotinybert.py")
+    assert {name.split(".")[0] for name in names} <= {
+        *("__future__", "typing"),
+        *("torch", "transformers"),
+    }
+
+
 def test_the_rule_names_every_package_that_is_shipped() -> None:
     shipped = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert shipped == set(ROOMS)
@@ -81,8 +89,12 @@ def test_the_rule_names_every_package_that_is_shipped() -> None:
             "from predictor.store import load_predictor; import predictor.cli",
             ("torch", "transformers", "scipy", "sklearn", "matplotlib", "onnx", "onnxruntime"),
         ),
+        (
+            "import supernet.cli",
+            ("torch", "transformers", "scipy", "sklearn", "matplotlib", "onnxruntime"),
+        ),
     ],
-    ids=["measuring child", "profile-device", "predicting"],
+    ids=["measuring child", "profile-device", "predicting", "export-model"],
 )
 def test_light_sides_load_no_heavy_library(code: str, heavy: tuple[str, ...]) -> None:
     loaded = subprocess.run(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 from pathlib import Path
@@ -12,8 +13,10 @@ from autotinybert.files import (
     OutputFolder,
     canonical_json,
     read_json_object,
+    sha256_bytes,
     sha256_file,
     sha256_text,
+    whole_binary_file,
     whole_file,
     write_json,
 )
@@ -25,19 +28,31 @@ def claim(path: Path, *, overwrite: bool = False, **request: object) -> OutputFo
     return OutputFolder.claim(path, "do", request, files=FILES, overwrite=overwrite)
 
 
-def test_a_file_whose_writing_fails_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["text", "bytes"])
+def test_a_file_whose_writing_fails_is_not_there(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     path.write_text("before")
 
     def write_half() -> None:
-        with whole_file(path) as file:
-            file.write("half")
+        with contextlib.ExitStack() as stack:
+            if kind == "bytes":
+                stack.enter_context(whole_binary_file(path)).write(b"half")
+            else:
+                stack.enter_context(whole_file(path)).write("half")
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError, match="half way"):
         write_half()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    content = bytes(range(256)) + b"\r\n"
+    with whole_binary_file(tmp_path / "file") as file:
+        file.write(content)
+    assert (tmp_path / "file").read_bytes() == content
+    assert sha256_file(tmp_path / "file") == sha256_bytes(content)
 
 
 def test_a_written_file_is_as_readable_as_any_other(tmp_path: Path) -> None:

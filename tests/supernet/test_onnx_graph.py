@@ -2,97 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
-import torch
-from torch.nn import functional
 
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
-from supernet.onnx_graph import (
-    INPUT_NAMES,
-    OUTPUT_NAME,
-    build_encoder,
-)
+from supernet.onnx_graph import OUTPUT_NAME, build_encoder
 from supernet.space import kd_space, mlm_space
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
-from supernet.weights import weight_shapes
 
-Weights = dict[str, npt.NDArray[np.float32]]
-
-VOCAB_SIZE = 97
-MAX_POSITIONS = 40
-
-
-def random_weights(architecture: Architecture, seed: int) -> Weights:
-    """Weights large enough for attention to be far from uniform."""
-    rng = np.random.default_rng(seed)
-    shapes = weight_shapes(architecture, vocab_size=VOCAB_SIZE, max_positions=MAX_POSITIONS)
-    weights = {
-        name: rng.normal(0, 0.08, shape).astype(np.float32) for name, shape in shapes.items()
-    }
-    for name in weights:
-        if name.endswith("LayerNorm.weight"):
-            weights[name] += 1
-    return weights
-
-
-def random_inputs(
-    seed: int, *, batch_size: int = 3, sequence_length: int = 17
-) -> dict[str, npt.NDArray[np.int64]]:
-    """Three sequences: one full, one padded to a half, one of a single token."""
-    rng = np.random.default_rng(seed)
-    shape = (batch_size, sequence_length)
-    lengths = np.array([sequence_length, sequence_length // 2, 1])[:batch_size]
-    return {
-        "input_ids": rng.integers(0, VOCAB_SIZE, shape),
-        "attention_mask": (np.arange(sequence_length) < lengths[:, None]).astype(np.int64),
-        "token_type_ids": rng.integers(0, 2, shape),
-    }
-
-
-def torch_encoder(
-    architecture: Architecture,
-    weights: Mapping[str, npt.NDArray[np.float32]],
-    inputs: Mapping[str, npt.NDArray[np.int64]],
-) -> npt.NDArray[np.float32]:
-    """BERT's encoder, post-norm, erf GELU, in float64 so that the graph alone is in doubt."""
-    w = {name: torch.from_numpy(value).double() for name, value in weights.items()}
-    ids, mask, types = (torch.from_numpy(inputs[name]) for name in INPUT_NAMES)
-    batch_size, length = ids.shape
-    d, h, a = architecture.hidden_size, architecture.num_heads, architecture.head_size
-
-    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
-        return functional.layer_norm(x, (d,), w[f"{name}.weight"], w[f"{name}.bias"], 1e-12)
-
-    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
-        return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
-
-    x = w["embeddings.word_embeddings.weight"][ids]
-    x = x + w["embeddings.token_type_embeddings.weight"][types]
-    x = norm(x + w["embeddings.position_embeddings.weight"][:length], "embeddings.LayerNorm")
-    for index in range(architecture.num_layers):
-        layer = f"encoder.layer.{index}"
-        query, key, value = (
-            linear(x, f"{layer}.attention.self.{part}")
-            .reshape(batch_size, length, h, a)
-            .transpose(1, 2)
-            for part in ("query", "key", "value")
-        )
-        scores = query @ key.transpose(2, 3) / math.sqrt(a)
-        scores = scores.masked_fill(mask[:, None, None, :] == 0, float("-inf"))
-        context = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch_size, length, h * a)
-        attended = linear(context, f"{layer}.attention.output.dense")
-        x = norm(x + attended, f"{layer}.attention.output.LayerNorm")
-        inner = functional.gelu(linear(x, f"{layer}.intermediate.dense"))
-        x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
-    return np.asarray(x.float().numpy())
+Make = Callable[..., dict[str, npt.NDArray[Any]]]
+Run = Callable[..., npt.NDArray[np.float32]]
 
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -113,7 +39,11 @@ ARCHITECTURES = [
 @pytest.mark.parametrize("variant", GRAPH_VARIANTS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 def test_graph_equals_torch_on_every_position_padded_ones_included(
-    architecture: Architecture, variant: GraphVariant
+    architecture: Architecture,
+    variant: GraphVariant,
+    random_weights: Make,
+    random_inputs: Make,
+    torch_encoder: Run,
 ) -> None:
     weights = random_weights(architecture, seed=1)
     model = build_encoder(architecture, variant=variant, weights=weights).model
@@ -127,7 +57,22 @@ def test_graph_equals_torch_on_every_position_padded_ones_included(
 
 
 @pytest.mark.parametrize("variant", GRAPH_VARIANTS)
-def test_graph_passes_the_full_onnx_checker(variant: GraphVariant) -> None:
+def test_every_layer_norm_has_the_epsilon_asked_for(
+    variant: GraphVariant, random_weights: Make, random_inputs: Make, torch_encoder: Run
+) -> None:
+    architecture = Architecture(2, 36, 50, 3, 51)
+    weights, inputs = random_weights(architecture, seed=1), random_inputs(2)
+    model = build_encoder(
+        architecture, variant=variant, weights=weights, layer_norm_epsilon=0.5
+    ).model
+    (output,) = session_of(model).run([OUTPUT_NAME], inputs)
+    expected = torch_encoder(architecture, weights, inputs, layer_norm_epsilon=0.5)
+    np.testing.assert_allclose(output, expected, atol=1e-5, rtol=0)
+    assert np.abs(output - torch_encoder(architecture, weights, inputs)).max() > 0.01
+
+
+@pytest.mark.parametrize("variant", GRAPH_VARIANTS)
+def test_graph_passes_the_full_onnx_checker(variant: GraphVariant, random_weights: Make) -> None:
     architecture = Architecture(2, 36, 50, 3, 51)
     model = build_encoder(architecture, variant=variant, weights=random_weights(architecture, 0))
     onnx.checker.check_model(model.model, full_check=variant == "plain")
@@ -135,13 +80,11 @@ def test_graph_passes_the_full_onnx_checker(variant: GraphVariant) -> None:
 
 @pytest.mark.parametrize("variant", GRAPH_VARIANTS)
 def test_external_weights_bound_to_a_session_give_what_stored_weights_give(
-    variant: GraphVariant,
+    variant: GraphVariant, random_inputs: Make
 ) -> None:
     architecture = Architecture(2, 36, 50, 3, 51)
     rng = np.random.default_rng(0)
-    graph = build_encoder(
-        architecture, variant=variant, vocab_size=VOCAB_SIZE, max_positions=MAX_POSITIONS
-    )
+    graph = build_encoder(architecture, variant=variant, vocab_size=97, max_positions=40)
     values = {
         name: rng.normal(0, 0.05, shape).astype(np.float32)
         for name, shape in graph.weight_shapes.items()
@@ -179,13 +122,17 @@ def test_only_weights_are_external() -> None:
         ({"encoder.layer.1.output.dense.bias": None}, "lack encoder.layer.1.output.dense.bias"),
         ({"embeddings.word_embeddings.weight": None}, "lack embeddings.word_embeddings.weight"),
         (
+            {"embeddings.position_embeddings.weight": np.zeros(36, np.float32)},
+            r"position_embeddings.weight has shape \[36\]: it must be rows",
+        ),
+        (
             {"encoder.layer.0.attention.self.query.weight": np.zeros((51, 35), np.float32)},
             r"has shape \[51, 35\], but 2-36-50-3-51 needs \[51, 36\]",
         ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(
-    change: dict[str, npt.NDArray[np.float32] | None], message: str
+    change: dict[str, npt.NDArray[np.float32] | None], message: str, random_weights: Make
 ) -> None:
     architecture = Architecture(2, 36, 50, 3, 51)
     weights = {

@@ -1,0 +1,96 @@
+"""`export-model`: makes a model folder from an encoder folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
+from autotinybert.command import main as run
+from autotinybert.errors import InputError
+from autotinybert.files import OutputFolder, sha256_bytes, sha256_file
+from supernet.encoder import ENCODER_FILE, load_encoder
+from supernet.model_card import ModelCard
+from supernet.model_folder import (
+    ALL_MODEL_FILES,
+    ModelFolder,
+    load_model_folder,
+    model_files,
+    write_model_folder,
+)
+from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
+from supernet.variants import GRAPH_VARIANTS, GraphVariant
+
+
+def export_model(
+    *,
+    model: Annotated[Path, typer.Option(help="Folder of the encoder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model.")],
+    graph_variant: Annotated[
+        str, typer.Option(help=f"{' or '.join(GRAPH_VARIANTS)}: the one that was profiled.")
+    ] = "plain",
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+    version: VersionOption = False,
+) -> Answer:
+    """Writes an encoder for ONNX Runtime and for transformers, with tokenizer and model card."""
+    del json, version  # the frame around every command reads them
+    variant = _graph_variant(graph_variant)
+    if out.resolve() == model.resolve():
+        raise InputError(f"--out {out} is the encoder's own folder: choose another one")
+    encoder, extra = load_encoder(model)
+    tokenizer_files = read_tokenizer_files(model)
+    check_tokenizer_files(tokenizer_files, encoder.vocab_size)
+    request = {
+        "encoder": sha256_file(model / ENCODER_FILE),
+        "tokenizer": {name: sha256_bytes(found) for name, found in tokenizer_files.items()},
+        "graph_variant": variant,
+    }
+    files = model_files(encoder.architecture, list(tokenizer_files))
+    folder = OutputFolder.claim(out, "export-model", request, files=files, overwrite=overwrite)
+    if folder.state == "finished":
+        return _export_answer(load_model_folder(out), finished_before=True)
+    folder.begin(ALL_MODEL_FILES)
+    found = write_model_folder(
+        out,
+        encoder,
+        variant=variant,
+        tokenizer_files=tokenizer_files,
+        card=ModelCard.from_facts(extra),
+    )
+    folder.finish()
+    return _export_answer(found)
+
+
+def _graph_variant(name: str) -> GraphVariant:
+    for variant in GRAPH_VARIANTS:
+        if variant == name:
+            return variant
+    raise InputError(f"no --graph-variant {name}: use {' or '.join(GRAPH_VARIANTS)}")
+
+
+def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answer:
+    option = ", trust_remote_code=True" if found.form == "custom-code" else ""
+    lines = [
+        f"{found.architecture}: model.onnx ({found.graph_variant}), and for transformers "
+        f"AutoModel.from_pretrained({str(found.path)!r}{option})",
+        f"{found.path} was finished before; nothing was written"
+        if finished_before
+        else f"wrote {found.path}",
+    ]
+    data = {
+        "model": str(found.path),
+        "architecture": str(found.architecture),
+        "form": found.form,
+        "graph_variant": found.graph_variant,
+        "onnx_sha256": found.onnx_sha256,
+        "finished_before": finished_before,
+    }
+    return Answer(data, "\n".join(lines))
+
+
+def export_model_main() -> None:
+    """Runs `export-model`."""
+    run(export_model, "export-model")

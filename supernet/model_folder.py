@@ -1,0 +1,261 @@
+"""The model folder: what a user gets in the end.
+
+- `model.onnx`: the encoder in its true shape, the file to deploy
+- `model.safetensors`, `config.json`: the same for transformers. Where the shape allows, a stock
+  `BertModel` (see `supernet.stock_form`); otherwise `modeling_autotinybert.py` lies beside them and
+  `AutoModel` loads it with `trust_remote_code=True`
+- the tokenizer's files, and `README.md`, the model card
+
+`config.json` tells the true architecture under `autotinybert`, in both forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.files import (
+    read_json_object,
+    sha256_bytes,
+    sha256_file,
+    whole_binary_file,
+    whole_file,
+    write_json,
+)
+from supernet.architecture import Architecture
+from supernet.cost import TYPE_VOCAB_SIZE
+from supernet.encoder import Encoder, safetensors_bytes
+from supernet.model_card import ModelCard, render_card
+from supernet.onnx_graph import build_encoder
+from supernet.stock_form import stock_architecture, to_stock_form
+from supernet.tokenizer_files import (
+    TOKENIZER_FILES,
+    check_tokenizer_files,
+    default_tokenizer_class,
+    tokenizer_settings,
+)
+from supernet.variants import GraphVariant
+from supernet.weights import FloatArray
+
+FORMAT = 1
+
+ONNX_FILE = "model.onnx"
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+CODE_FILE = "modeling_autotinybert.py"
+
+# Everything that may lie in a model folder: what a new model there must not inherit.
+ALL_MODEL_FILES = (
+    ONNX_FILE,
+    WEIGHTS_FILE,
+    CONFIG_FILE,
+    CARD_FILE,
+    CODE_FILE,
+    *TOKENIZER_FILES,
+    "verification.json",
+)
+
+Form = Literal["stock", "custom-code"]
+
+# Numbers near the smallest that float32 holds in full (1.2e-38) make CPUs 5 to 30 times slower,
+# themselves or in a product. What is far below can still not be seen in any sum.
+_SMALLEST_WEIGHT = 1e-30
+
+_LARGEST_PROTOBUF = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder that was read back.
+
+    Attributes:
+        path: the folder.
+        architecture: the encoder's true shape.
+        form: whether a stock `BertModel` holds it.
+        graph_variant: that of `model.onnx`.
+        onnx_sha256: of `model.onnx`, checked.
+    """
+
+    path: Path
+    architecture: Architecture
+    form: Form
+    graph_variant: str
+    onnx_sha256: str
+
+
+def model_files(architecture: Architecture, tokenizer_files: Sequence[str]) -> tuple[str, ...]:
+    """The names of the files that `write_model_folder` writes."""
+    code = () if stock_architecture(architecture) else (CODE_FILE,)
+    return (ONNX_FILE, WEIGHTS_FILE, CONFIG_FILE, *code, *tokenizer_files, CARD_FILE)
+
+
+def write_model_folder(
+    folder: Path,
+    encoder: Encoder,
+    *,
+    variant: GraphVariant,
+    tokenizer_files: Mapping[str, bytes],
+    card: ModelCard,
+) -> ModelFolder:
+    """Writes a model's files into a folder that is already there.
+
+    Args:
+        folder: the folder.
+        encoder: the model.
+        variant: how `model.onnx` is written down.
+        tokenizer_files: by name, as `read_tokenizer_files` gives them.
+        card: what `README.md` says besides.
+
+    Raises:
+        InputError: if the tokenizer does not fit the encoder, the model is too large for one
+            ONNX file, or the folder cannot be written.
+    """
+    check_tokenizer_files(tokenizer_files, encoder.vocab_size)
+    settings = tokenizer_settings(tokenizer_files)
+    weights = without_denormals(encoder.weights)
+    stock = stock_architecture(encoder.architecture)
+    config = _config(encoder, stock)
+    if "tokenizer_class" not in settings:
+        config["tokenizer_class"] = default_tokenizer_class(tokenizer_files)
+    onnx_sha256 = _write_onnx(folder / ONNX_FILE, encoder, weights, variant)
+    config["autotinybert"] = {
+        "architecture": str(encoder.architecture),
+        "graph_variant": variant,
+        "onnx_sha256": onnx_sha256,
+        "format": FORMAT,
+    }
+    if stock is not None:
+        weights = to_stock_form(weights, encoder.architecture, stock)
+    files = {**tokenizer_files, WEIGHTS_FILE: safetensors_bytes(weights)}
+    if stock is None:
+        files[CODE_FILE] = Path(__file__).with_name(CODE_FILE).read_bytes()
+    for name, content in files.items():
+        with whole_binary_file(folder / name) as file:
+            file.write(content)
+    text = render_card(
+        card,
+        encoder,
+        stock=stock,
+        variant=variant,
+        tokenizer_files=tokenizer_files,
+        lowercase=bool(settings.get("do_lower_case", True)),
+    )
+    with whole_file(folder / CARD_FILE) as page:
+        page.write(text)
+    write_json(folder / CONFIG_FILE, config)
+    return load_model_folder(folder)
+
+
+def load_model_folder(folder: Path) -> ModelFolder:
+    """Reads what a model folder says of itself, and checks `model.onnx` against it.
+
+    Raises:
+        InputError: if the folder holds no model of ours, or one of a later format.
+        DamagedFileError: if `config.json` or `model.onnx` was torn, truncated or edited.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        raise InputError(f"no model in {folder}: name a folder that export-model wrote")
+    config = read_json_object(path)
+    ours = config.get("autotinybert")
+    if not isinstance(ours, dict) or not isinstance(ours.get("format"), int):
+        raise InputError(f"{path} is of another program: name a folder that export-model wrote")
+    if ours["format"] > FORMAT:
+        raise InputError(
+            f"{path} has format {ours['format']}, this version reads up to {FORMAT}: "
+            "update autotinybert"
+        )
+    try:
+        found = ModelFolder(
+            path=folder,
+            architecture=Architecture.parse(ours["architecture"]),
+            form="stock" if config["model_type"] == "bert" else "custom-code",
+            graph_variant=ours["graph_variant"],
+            onnx_sha256=ours["onnx_sha256"],
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error}): export the model again") from error
+    try:
+        sha256 = sha256_file(folder / ONNX_FILE)
+    except OSError as error:
+        raise DamagedFileError(
+            f"cannot read {folder / ONNX_FILE}: {error.strerror}; export the model again"
+        ) from error
+    if sha256 != found.onnx_sha256:
+        raise DamagedFileError(
+            f"{folder / ONNX_FILE} is torn, truncated or edited: export the model again"
+        )
+    return found
+
+
+def without_denormals(weights: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """The weights, with zeros for those too small for a CPU to multiply at full speed."""
+    flushed: dict[str, FloatArray] = {}
+    for name, value in weights.items():
+        small = np.abs(value) < _SMALLEST_WEIGHT
+        # Zeros are small, too; a weight that has no other small values is not copied.
+        needed = bool((small & (value != 0)).any())
+        flushed[name] = np.where(small, np.float32(0), value) if needed else value
+    return flushed
+
+
+def _write_onnx(
+    path: Path, encoder: Encoder, weights: Mapping[str, FloatArray], variant: GraphVariant
+) -> str:
+    """Writes the graph and returns the SHA-256 of the file."""
+    size = sum(value.nbytes for value in weights.values())
+    if size > _LARGEST_PROTOBUF:
+        raise InputError(
+            f"{encoder.architecture} has {size / 2**30:.1f} GiB of weights, one ONNX file holds "
+            "2 GiB: choose a smaller architecture"
+        )
+    graph = build_encoder(
+        encoder.architecture,
+        variant=variant,
+        weights=weights,
+        layer_norm_epsilon=encoder.layer_norm_epsilon,
+    )
+    content = graph.model.SerializeToString()
+    with whole_binary_file(path) as file:
+        file.write(content)
+    return sha256_bytes(content)
+
+
+def _config(encoder: Encoder, stock: Architecture | None) -> dict[str, Any]:
+    """What transformers reads: `BertConfig`'s fields, and `qkv_size` where the code is ours."""
+    shape = stock or encoder.architecture
+    config: dict[str, Any] = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "vocab_size": encoder.vocab_size,
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "intermediate_size": shape.ffn_size,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": encoder.max_positions,
+        "type_vocab_size": TYPE_VOCAB_SIZE,
+        "initializer_range": 0.02,
+        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "pad_token_id": 0,
+    }
+    if stock is None:
+        module = CODE_FILE.removesuffix(".py")
+        config |= {
+            "model_type": "autotinybert",
+            "architectures": ["AutoTinyBertModel"],
+            "auto_map": {
+                "AutoConfig": f"{module}.AutoTinyBertConfig",
+                "AutoModel": f"{module}.AutoTinyBertModel",
+            },
+            "qkv_size": shape.qkv_size,
+        }
+    return config

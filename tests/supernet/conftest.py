@@ -1,0 +1,132 @@
+"""Small encoders with random weights, and what they must put out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from tokenizers import BertWordPieceTokenizer
+from torch.nn import functional
+
+from supernet.architecture import Architecture
+from supernet.encoder import Encoder
+from supernet.onnx_graph import INPUT_NAMES
+from supernet.weights import weight_shapes
+
+Weights = dict[str, npt.NDArray[np.float32]]
+Inputs = dict[str, npt.NDArray[np.int64]]
+
+VOCAB_SIZE = 97
+MAX_POSITIONS = 40
+
+
+def _random_weights(architecture: Architecture, seed: int) -> Weights:
+    """Weights large enough for attention to be far from uniform."""
+    rng = np.random.default_rng(seed)
+    shapes = weight_shapes(architecture, vocab_size=VOCAB_SIZE, max_positions=MAX_POSITIONS)
+    weights = {
+        name: rng.normal(0, 0.08, shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    for name in weights:
+        if name.endswith("LayerNorm.weight"):
+            weights[name] += 1
+    return weights
+
+
+def _random_inputs(
+    seed: int, *, batch_size: int = 3, sequence_length: int = 17
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Three sequences: one full, one padded to a half, one of a single token."""
+    rng = np.random.default_rng(seed)
+    shape = (batch_size, sequence_length)
+    lengths = np.array([sequence_length, sequence_length // 2, 1])[:batch_size]
+    return {
+        "input_ids": rng.integers(0, VOCAB_SIZE, shape),
+        "attention_mask": (np.arange(sequence_length) < lengths[:, None]).astype(np.int64),
+        "token_type_ids": rng.integers(0, 2, shape),
+    }
+
+
+def _torch_encoder(
+    architecture: Architecture,
+    weights: Mapping[str, npt.NDArray[np.float32]],
+    inputs: Mapping[str, npt.NDArray[np.int64]],
+    layer_norm_epsilon: float = 1e-12,
+) -> npt.NDArray[np.float32]:
+    """BERT's encoder, post-norm, erf GELU, in float64 so that the graph alone is in doubt."""
+    w = {name: torch.from_numpy(value).double() for name, value in weights.items()}
+    ids, mask, types = (torch.from_numpy(inputs[name]) for name in INPUT_NAMES)
+    batch_size, length = ids.shape
+    d, h, a = architecture.hidden_size, architecture.num_heads, architecture.head_size
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        weight, bias = w[f"{name}.weight"], w[f"{name}.bias"]
+        return functional.layer_norm(x, (d,), weight, bias, layer_norm_epsilon)
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    x = w["embeddings.word_embeddings.weight"][ids]
+    x = x + w["embeddings.token_type_embeddings.weight"][types]
+    x = norm(x + w["embeddings.position_embeddings.weight"][:length], "embeddings.LayerNorm")
+    for index in range(architecture.num_layers):
+        layer = f"encoder.layer.{index}"
+        query, key, value = (
+            linear(x, f"{layer}.attention.self.{part}")
+            .reshape(batch_size, length, h, a)
+            .transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        scores = query @ key.transpose(2, 3) / math.sqrt(a)
+        scores = scores.masked_fill(mask[:, None, None, :] == 0, float("-inf"))
+        context = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch_size, length, h * a)
+        attended = linear(context, f"{layer}.attention.output.dense")
+        x = norm(x + attended, f"{layer}.attention.output.LayerNorm")
+        inner = functional.gelu(linear(x, f"{layer}.intermediate.dense"))
+        x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
+    return np.asarray(x.float().numpy())
+
+
+@pytest.fixture(scope="session")
+def random_weights() -> Callable[..., Weights]:
+    return _random_weights
+
+
+@pytest.fixture(scope="session")
+def random_inputs() -> Callable[..., Inputs]:
+    return _random_inputs
+
+
+@pytest.fixture(scope="session")
+def torch_encoder() -> Callable[..., npt.NDArray[np.float32]]:
+    return _torch_encoder
+
+
+@pytest.fixture(scope="session")
+def random_encoder() -> Callable[..., Encoder]:
+    """Makes an encoder from an architecture or its id."""
+
+    def make(
+        architecture: Architecture | str, *, seed: int = 1, layer_norm_epsilon: float = 1e-12
+    ) -> Encoder:
+        if isinstance(architecture, str):
+            architecture = Architecture.parse(architecture)
+        return Encoder(architecture, _random_weights(architecture, seed), layer_norm_epsilon)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer_files() -> dict[str, bytes]:
+    """A word-piece tokenizer of fewer tokens than the encoders have rows."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(chr(97 + i) for i in range(26))]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    return {
+        "tokenizer.json": BertWordPieceTokenizer(vocabulary).to_str().encode(),
+        "tokenizer_config.json": b'{"tokenizer_class": "BertTokenizer", "do_lower_case": true}',
+        "vocab.txt": ("\n".join(words) + "\n").encode(),
+    }

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from supernet.encoder import Encoder
+from supernet.model_card import ModelCard, render_card
+from supernet.stock_form import stock_architecture
+from supernet.variants import GraphVariant
+
+Make = Callable[..., Encoder]
+
+
+def render(
+    encoder: Encoder,
+    card: ModelCard | None = None,
+    *,
+    variant: GraphVariant = "plain",
+    files: tuple[str, ...] = ("tokenizer.json",),
+) -> str:
+    return render_card(
+        card or ModelCard(),
+        encoder,
+        stock=stock_architecture(encoder.architecture),
+        variant=variant,
+        tokenizer_files=dict.fromkeys(files, b""),
+        lowercase=False,
+    )
+
+
+def test_a_card_claims_nothing_that_it_was_not_told(random_encoder: Make) -> None:
+    text = render(random_encoder("2-36-50-3-24"))
+    assert text.startswith("---\nlibrary_name: transformers\n")
+    assert "not verified yet" in text
+    for word in ("license", "Teacher", "budget", "Device", "None"):
+        assert word not in text
+
+
+def test_a_card_says_what_it_was_told(random_encoder: Make) -> None:
+    card = ModelCard(
+        teacher="MiniLM",
+        budget="p50 at most 10 ms",
+        device="AMD EPYC",
+        verification="p50 9.1 ms, at most 9.4 ms",
+        license="apache-2.0",
+        facts=[("a | b", "two\nlines")],
+    )
+    text = render(random_encoder("2-36-50-3-24"), card)
+    assert 'license: "apache-2.0"\n' in text.split("---")[1]
+    assert "| `2-36-50-3-24` (layers" in text
+    assert "| Teacher | MiniLM |\n| Latency budget | p50 at most 10 ms |" in text
+    assert "| a \\| b | two lines |\n| Verification | p50 9.1 ms, at most 9.4 ms |" in text
+    assert "not verified" not in text
+
+
+def test_a_licence_cannot_break_out_of_the_front_matter(random_encoder: Make) -> None:
+    text = render(random_encoder("1-36-8-3-24"), ModelCard(license='x"\n---\nmodel: evil'))
+    assert 'license: "x\\"\\n---\\nmodel: evil"\n' in text
+
+
+def test_the_form_decides_how_the_card_loads_it(random_encoder: Make) -> None:
+    padded = render(random_encoder("2-36-50-3-24"))
+    assert "padded with zeros to 3 heads of 12 dimensions (in truth 3 of 8)" in padded
+    stock = render(random_encoder("2-36-50-3-36"))
+    assert "is a stock `BertModel`." in stock
+    assert "padded" not in stock
+    for text in (padded, stock):
+        assert "trust_remote_code" not in text
+        assert "add_pooling_layer=False" in text
+    custom = render(random_encoder("2-36-50-3-51"))
+    assert custom.count("trust_remote_code=True") == 2
+    assert "No stock `BertModel` can hold 3 heads of 17 dimensions at hidden size 36" in custom
+
+
+@pytest.mark.parametrize("variant", ["plain", "attention"])
+def test_the_card_names_what_the_graph_needs(random_encoder: Make, variant: GraphVariant) -> None:
+    text = render(random_encoder("2-36-50-3-24"), variant=variant)
+    assert ("com.microsoft.Attention" in text) == (variant == "attention")
+
+
+def test_a_vocabulary_alone_is_read_as_the_tokenizer_was(random_encoder: Make) -> None:
+    text = render(random_encoder("2-36-50-3-24"), files=("vocab.txt",))
+    assert 'BertWordPieceTokenizer(f"{folder}/vocab.txt", lowercase=False)' in text
+
+
+def test_facts_of_an_encoder_become_rows_unless_they_are_nested() -> None:
+    card = ModelCard.from_facts(
+        {"teacher": "MiniLM", "training_steps": 7, "search": {"seed": 1}, "note": None}
+    )
+    assert card.teacher == "MiniLM"
+    assert card.license is None
+    assert list(card.facts) == [("training steps", "7")]
