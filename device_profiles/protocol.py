@@ -11,7 +11,10 @@ from typing import Any, Self
 from autotinybert.errors import InputError
 
 # Version of the JSON lines between a campaign and what measures for it.
-WIRE_VERSION = 1
+#
+# 1. The first.
+# 2. `ready` says which exported file, if any, the process was started with; a visit may ask for it.
+WIRE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

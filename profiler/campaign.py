@@ -236,7 +236,7 @@ class _Campaign:
         alive = True
         try:
             result = worker.visit(self._plan.configurations[index], self._protocol)
-            outcome = {"kind": "visit", **_checked(result)}
+            outcome = {"kind": "visit", **checked_visit(result)}
         except VisitFailedError as error:
             outcome = {"kind": "failure", "error": str(error)}
         except WorkerLostError as error:
@@ -292,8 +292,12 @@ class _Campaign:
         )
 
 
-def _checked(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker sent, if it is what a visit gives: nothing else may enter the journal."""
+def checked_visit(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker sent, if it is what a visit gives: nothing else may enter a journal.
+
+    Raises:
+        WorkerLostError: if it is anything else.
+    """
     runs_ns, facts = result.get("runs_ns"), result.get("facts")
     whole = isinstance(runs_ns, Sequence) and all(type(ns) is int and ns > 0 for ns in runs_ns)
     if not (whole and runs_ns and isinstance(facts, Mapping)):

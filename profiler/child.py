@@ -29,10 +29,15 @@ VISIT_TIMEOUT_S = 600.0
 _LONGEST_REPLY_BYTES = 1 << 24
 
 
-def local_command() -> list[str]:
-    """The command that starts a measuring child on this machine."""
+def local_command(model: Path | None = None) -> list[str]:
+    """The command that starts a measuring child on this machine.
+
+    Args:
+        model: an exported ONNX file that the child may be asked to measure.
+    """
     # -P: a file named like one of our packages in the current folder must not be taken for it.
-    return [sys.executable, "-P", "-m", "profiler.worker"]
+    command = [sys.executable, "-P", "-m", "profiler.worker"]
+    return command if model is None else [*command, "--model", str(model.resolve())]
 
 
 class ChildWorker:
@@ -74,26 +79,46 @@ class ChildWorker:
             self.close()
             raise WorkError(f"the measuring process did not start: {error}") from error
         self._host: Mapping[str, Any] = ready["host"]
+        self._model_sha256: str | None = ready.get("model_sha256")
 
     @property
     def host(self) -> Mapping[str, Any]:
         """Facts of the machine that it measures."""
         return self._host
 
-    def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+    @property
+    def model_sha256(self) -> str | None:
+        """The SHA-256 of the exported file that it was started with, if any."""
+        return self._model_sha256
+
+    def visit(
+        self,
+        configuration: Configuration,
+        protocol: Protocol,
+        *,
+        model_sha256: str | None = None,
+    ) -> Mapping[str, Any]:
         """Makes one visit and returns `runs_ns` and `facts`.
+
+        Args:
+            configuration: what to measure.
+            protocol: how.
+            model_sha256: measure the exported file that the child was started with, whose hash
+                this is, instead of a graph with random weights.
 
         Raises:
             VisitFailedError: if the configuration could not be measured.
             WorkerLostError: if the child died or hangs.
         """
         self._requests += 1
-        request = {
+        request: dict[str, Any] = {
             "type": "visit",
             "id": self._requests,
             "configuration": configuration.to_json(),
             "protocol": protocol.to_json(),
         }
+        if model_sha256 is not None:
+            request["model_sha256"] = model_sha256
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")

@@ -87,16 +87,34 @@ def open_session(
         list(weights),
         [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()],
     )
-    session = onnxruntime.InferenceSession(
-        graph.model.SerializeToString(), options, providers=[target.provider]
-    )
+    session = start_session(graph.model.SerializeToString(), target, options)
+    return runs_of(session, [OUTPUT_NAME], random_inputs(configuration.workload, rng))
+
+
+def start_session(
+    model: bytes, target: Target, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    """Opens a session on a serialised model.
+
+    Raises:
+        WorkError: if the provider that was asked for is not the one that runs.
+    """
+    session = onnxruntime.InferenceSession(model, options, providers=[target.provider])
     active = session.get_providers()[0]
     if active != target.provider:
         raise WorkError(f"asked for {target.provider}, but ONNX Runtime runs {active}")
-    inputs = random_inputs(configuration.workload, rng)
-    names = [OUTPUT_NAME]
+    return session
+
+
+def runs_of(
+    session: onnxruntime.InferenceSession,
+    outputs: list[str],
+    inputs: Mapping[str, npt.NDArray[np.int64]],
+) -> Callable[[], object]:
+    """A callable that runs a session once, inputs and outputs in ordinary memory."""
+    feed = dict(inputs)
 
     def run() -> object:
-        return session.run(names, inputs)
+        return session.run(outputs, feed)
 
     return run

@@ -5,11 +5,13 @@ when its input does. Requests hold bounded integers and known names only: nothin
 or a path. One session lives at a time: a second one's threads would slow the first, and a bounded
 number of sessions is a bounded amount of memory.
 
-Run it with `python -m profiler.worker`.
+Run it with `python -m profiler.worker`. With `--model FILE` a request may also ask, by its hash,
+for that exported file instead of a graph with random weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -17,6 +19,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -25,6 +29,7 @@ from autotinybert.errors import InputError
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.target import Configuration
 from profiler.host import current_steal_ms, host_facts
+from profiler.model_file import ModelFile
 from profiler.session import WeightPool, open_session
 from profiler.timing import Clock, time_runs
 from supernet.architecture import to_matrix
@@ -37,6 +42,19 @@ MAX_LINE_BYTES = 1 << 16
 MAX_WEIGHT_BYTES = 13 << 30
 
 SessionOpener = Callable[[Configuration], Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class OfferedModel:
+    """The exported file that a request may ask for.
+
+    Attributes:
+        sha256: of its bytes; a request names it by that.
+        open: opens a session on it.
+    """
+
+    sha256: str
+    open: SessionOpener
 
 
 def visit(
@@ -76,7 +94,12 @@ def visit(
     }
 
 
-def answer(line: bytes, open_configuration: SessionOpener, clock: Clock) -> dict[str, Any]:
+def answer(
+    line: bytes,
+    open_configuration: SessionOpener,
+    clock: Clock,
+    model: OfferedModel | None = None,
+) -> dict[str, Any]:
     """The reply to one request line; never raises for anything that the line says."""
     try:
         request = json.loads(line)
@@ -92,6 +115,13 @@ def answer(line: bytes, open_configuration: SessionOpener, clock: Clock) -> dict
         needed = int(weight_bytes(to_matrix([configuration.architecture]))[0])
         if needed > MAX_WEIGHT_BYTES:
             raise InputError(f"{configuration.architecture} needs {needed >> 30} GiB of weights")
+        asked = request.get("model_sha256")
+        if asked is not None:
+            if model is None:
+                raise InputError("this process was started without --model")
+            if asked != model.sha256:
+                raise InputError(f"this process was started with another file, {model.sha256}")
+            open_configuration = model.open
     except (ValueError, RecursionError) as error:  # InputError is a ValueError
         return {"type": "refused", "error": str(error)[:500]}
     try:
@@ -108,6 +138,7 @@ def serve(
     *,
     facts: Mapping[str, Any],
     open_configuration: SessionOpener,
+    model: OfferedModel | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> None:
     """Answers requests until there are no more."""
@@ -116,12 +147,19 @@ def serve(
         replies.write(json.dumps(message).encode() + b"\n")
         replies.flush()
 
-    reply({"type": "ready", "wire_version": WIRE_VERSION, "host": dict(facts)})
+    reply(
+        {
+            "type": "ready",
+            "wire_version": WIRE_VERSION,
+            "host": dict(facts),
+            "model_sha256": None if model is None else model.sha256,
+        }
+    )
     while line := requests.readline(MAX_LINE_BYTES):
         if not line.endswith(b"\n"):
             reply({"type": "refused", "error": f"a line has at most {MAX_LINE_BYTES} bytes"})
             return
-        reply(answer(line, open_configuration, clock))
+        reply(answer(line, open_configuration, clock, model))
 
 
 def main() -> None:
@@ -129,13 +167,24 @@ def main() -> None:
     # Libraries that print must not break the protocol: stdout goes to stderr, the pipe is kept.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    parser = argparse.ArgumentParser(prog="profiler.worker")
+    parser.add_argument("--model", type=Path, help="an exported ONNX file that may be asked for")
+    path: Path | None = parser.parse_args().model
     rng = np.random.default_rng(0)  # values do not matter to fp32 timings
     pool = WeightPool(rng)
+    model = None
+    if path is not None:
+        try:
+            file = ModelFile.read(path)
+        except InputError as error:
+            raise SystemExit(str(error)) from error
+        model = OfferedModel(file.sha256, lambda configuration: file.open(configuration, rng))
     serve(
         sys.stdin.buffer,
         replies,
         facts=host_facts(),
         open_configuration=lambda configuration: open_session(configuration, pool, rng),
+        model=model,
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from autotinybert.errors import WorkError
@@ -14,11 +18,13 @@ from device_profiles.target import Configuration
 from profiler.campaign import VisitFailedError, WorkerLostError
 from profiler.child import ChildWorker, local_command
 from supernet.architecture import Architecture
+from supernet.onnx_graph import build_encoder
+from supernet.weights import weight_shapes
 
 CONFIGURATION = Configuration(Architecture(1, 24, 40, 3, 27))
 QUICK = Protocol(min_time_s=0.001)
 
-READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 1, "host": {}}\', flush=True)\n'
+READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 2, "host": {}}\', flush=True)\n'
 
 
 def scripted(code: str, *, timeout_s: float = 10) -> ChildWorker:
@@ -39,6 +45,52 @@ def test_a_real_child_measures_a_real_session(child: ChildWorker) -> None:
         assert len(result["runs_ns"]) >= QUICK.min_runs
         assert min(result["runs_ns"]) > 0
         assert result["facts"]["build_ns"] > 0
+
+
+def exported(path: Path, vocab_size: int = 50) -> str:
+    """Exports a small encoder of random weights; returns the file's hash."""
+    rng = np.random.default_rng(0)
+    shapes = weight_shapes(CONFIGURATION.architecture, vocab_size=vocab_size)
+    weights = {name: rng.normal(0, 0.02, shape).astype("f4") for name, shape in shapes.items()}
+    onnx.save(build_encoder(CONFIGURATION.architecture, weights=weights).model, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_real_child_measures_an_exported_file_beside_random_graphs(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    sha256 = exported(path)
+    worker = ChildWorker(local_command(path))
+    try:
+        assert worker.model_sha256 == sha256
+        path.unlink()  # what was hashed is what is measured
+        for asked in (sha256, None, sha256):
+            result = worker.visit(CONFIGURATION, QUICK, model_sha256=asked)
+            assert len(result["runs_ns"]) >= QUICK.min_runs
+        with pytest.raises(VisitFailedError, match=f"started with another file, {sha256}"):
+            worker.visit(CONFIGURATION, QUICK, model_sha256="0" * 64)
+    finally:
+        worker.close()
+
+
+def test_a_child_that_was_offered_no_file_measures_none(child: ChildWorker) -> None:
+    assert child.model_sha256 is None
+    with pytest.raises(VisitFailedError, match="started without --model"):
+        child.visit(CONFIGURATION, QUICK, model_sha256="0" * 64)
+
+
+def test_a_file_that_is_no_model_is_a_failed_visit_and_a_missing_one_is_no_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no protobuf at all")
+    worker = ChildWorker(local_command(path))
+    try:
+        with pytest.raises(VisitFailedError, match="DecodeError"):
+            worker.visit(CONFIGURATION, QUICK, model_sha256=worker.model_sha256)
+    finally:
+        worker.close()
+    with pytest.raises(WorkError, match=r"cannot read .*absent\.onnx: No such file"):
+        ChildWorker(local_command(tmp_path / "absent.onnx"))
 
 
 def test_a_refusal_is_a_failed_visit_and_the_child_goes_on() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration
-from profiler.worker import MAX_LINE_BYTES, answer, serve
+from profiler.worker import MAX_LINE_BYTES, OfferedModel, answer, serve
 from supernet.architecture import Architecture
 
 CONFIGURATION = Configuration(Architecture(1, 8, 8, 1, 8))
@@ -38,14 +38,23 @@ def opened(_: Configuration) -> Callable[[], object]:
     return lambda: None
 
 
-def lines_of(requests: bytes) -> list[dict[str, Any]]:
+def lines_of(requests: bytes, model: OfferedModel | None = None) -> list[dict[str, Any]]:
     replies = io.BytesIO()
-    serve(io.BytesIO(requests), replies, facts={"a": 1}, open_configuration=opened, clock=Clock())
+    serve(
+        io.BytesIO(requests),
+        replies,
+        facts={"a": 1},
+        open_configuration=opened,
+        model=model,
+        clock=Clock(),
+    )
     return [json.loads(line) for line in replies.getvalue().splitlines()]
 
 
 def test_it_is_ready_with_its_facts_before_it_is_asked() -> None:
-    assert lines_of(b"") == [{"type": "ready", "wire_version": 1, "host": {"a": 1}}]
+    ready = {"type": "ready", "wire_version": 2, "host": {"a": 1}, "model_sha256": None}
+    assert lines_of(b"") == [ready]
+    assert lines_of(b"", OfferedModel("abc", opened)) == [{**ready, "model_sha256": "abc"}]
 
 
 def test_a_visit_is_answered_with_its_runs_and_facts() -> None:
@@ -97,3 +106,39 @@ def test_a_configuration_that_cannot_be_opened_is_a_failure_and_no_crash() -> No
 
     reply = answer(json.dumps(REQUEST).encode(), broken, Clock())
     assert reply == {"type": "failure", "id": 7, "error": "MemoryError: no room"}
+
+
+def request_for(model_sha256: object) -> bytes:
+    return json.dumps({**REQUEST, "model_sha256": model_sha256}).encode() + b"\n"
+
+
+def test_a_visit_opens_the_offered_file_only_when_its_hash_is_given() -> None:
+    asked: list[Configuration] = []
+
+    def open_file(configuration: Configuration) -> Callable[[], object]:
+        asked.append(configuration)
+        return lambda: None
+
+    model = OfferedModel("abc", open_file)
+    plain = json.dumps(REQUEST).encode() + b"\n"
+    replies = lines_of(plain + request_for(None) + request_for("abc"), model)
+    assert [reply["type"] for reply in replies[1:]] == ["visit"] * 3
+    assert asked == [CONFIGURATION]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "message"),
+    [
+        (None, "abc", "started without --model"),
+        (OfferedModel("abc", opened), "abd", "started with another file, abc"),
+        (OfferedModel("abc", opened), "/etc/passwd", "started with another file"),
+        (OfferedModel("abc", opened), ["abc"], "started with another file"),
+        (OfferedModel("abc", opened), 7, "started with another file"),
+    ],
+)
+def test_a_file_that_was_not_offered_is_refused(
+    model: OfferedModel | None, asked: object, message: str
+) -> None:
+    reply = lines_of(request_for(asked), model)[1]
+    assert reply["type"] == "refused"
+    assert message in reply["error"]
