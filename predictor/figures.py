@@ -1,59 +1,19 @@
-"""Figures as SVG text that takes its ink from the page, so that it reads on light and dark."""
+"""The figures of a fit and of a campaign."""
 
 from __future__ import annotations
 
-import io
 import itertools
-import re
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autotinybert.files import sha256_text
 from predictor.comparison import ComparedShape
+from predictor.svg import BLUE, INK, ORANGE, RED, STYLE, plain_log_ticks, svg_element
 
 FloatVector = npt.NDArray[np.float64]
-
-# Drawn in this colour, which then becomes the page's own text colour.
-_INK = "#010203"
-BLUE, ORANGE, RED = "#3b82c4", "#d9822b", "#c8453b"
-
-_STYLE: dict[Any, Any] = {
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "autotinybert",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
-
-
-def _svg(figure: Figure, title: str) -> str:
-    """A figure as an element of a page: ids of its own, the page's ink, a name for readers."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    prefix = f"f{sha256_text(svg)[:8]}-"  # several figures of one page must not share ids
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
-    svg = svg.replace(_INK, "currentColor")
-    head, _, body = svg.partition(">")
-    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page decides how wide it is
-    return f'{head} role="img" aria-label="{title}">{body}'
 
 
 def measured_against_predicted(
@@ -67,14 +27,14 @@ def measured_against_predicted(
         low: lower bound of measured / predicted.
         high: upper bound of measured / predicted.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         ends = [
             min(measured_ms.min(), held_out_ms.min()),
             max(measured_ms.max(), held_out_ms.max()),
         ]
-        left.plot(ends, ends, color=_INK, alpha=0.4, linewidth=1)
+        left.plot(ends, ends, color=INK, alpha=0.4, linewidth=1)
         left.scatter(held_out_ms, measured_ms, s=16, color=BLUE, alpha=0.8, linewidths=0)
         left.set(xscale="log", yscale="log", xlabel="predicted, held out (ms)")
         left.set(ylabel="measured (ms)")
@@ -87,19 +47,14 @@ def measured_against_predicted(
             linewidth=0,
             label="90 % bounds",
         )
-        right.axhline(0, color=_INK, alpha=0.4, linewidth=1)
+        right.axhline(0, color=INK, alpha=0.4, linewidth=1)
         right.scatter(held_out_ms, 100 * errors, s=16, color=BLUE, alpha=0.8, linewidths=0)
         right.set(xscale="log", xlabel="predicted, held out (ms)", ylabel="error (%)")
         figure.legend(loc="outside upper right")  # inside, it would look like data
         for axes in (left, right):
-            _plain_log_ticks(axes)
-        _plain_log_ticks(left, vertical=True)
-        return _svg(figure, "Measured against predicted latency")
-
-
-def _plain_log_ticks(axes: Axes, *, vertical: bool = False) -> None:
-    axis = axes.yaxis if vertical else axes.xaxis
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
+            plain_log_ticks(axes)
+        plain_log_ticks(left, vertical=True)
+        return svg_element(figure, "Measured against predicted latency")
 
 
 def speedups(compared: Sequence[ComparedShape]) -> str:
@@ -107,7 +62,7 @@ def speedups(compared: Sequence[ComparedShape]) -> str:
     shown = sorted(
         (row for row in compared if row.speedup is not None), key=lambda row: row.speedup or 0
     )
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 0.8 + 0.3 * len(shown)), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(shown))
@@ -141,8 +96,8 @@ def speedups(compared: Sequence[ComparedShape]) -> str:
         axes.set_xlim(left=0.9)
         axes.margins(x=0.1, y=0.02)
         axes.legend(loc="lower right")
-        _plain_log_ticks(axes)
-        return _svg(figure, "Speed-up against BERT-base")
+        plain_log_ticks(axes)
+        return svg_element(figure, "Speed-up against BERT-base")
 
 
 def campaign_course(
@@ -159,13 +114,13 @@ def campaign_course(
         slow: `[V]`, whether it fell into a slow block.
         rounds: when each round began, and its number.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.0), layout="constrained")
         axes = figure.subplots()
         for (start, number), following in itertools.zip_longest(rounds, rounds[1:]):
             end = following[0] if following else float(started_s.max()) + 1
             if number % 2 == 0:
-                axes.axvspan(start, end, color=_INK, alpha=0.06, linewidth=0)
+                axes.axvspan(start, end, color=INK, alpha=0.06, linewidth=0)
             if end - start > 0.04 * float(started_s.max()):
                 axes.annotate(
                     f"round {number}",
@@ -188,4 +143,4 @@ def campaign_course(
                 )
         axes.set(xlabel="seconds since the campaign began", ylabel="above the best visit (%)")
         figure.legend(loc="outside upper right")  # inside, it would look like data
-        return _svg(figure, "Course of the campaign")
+        return svg_element(figure, "Course of the campaign")

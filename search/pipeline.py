@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from autotinybert.command import Answer
-from autotinybert.errors import InputError, WorkError
+from autotinybert.errors import WorkError
 from autotinybert.files import read_json_object, whole_file, write_json
 from device_profiles.measurements import STATISTICS, read_measurements
 from device_profiles.profile import LATENCIES_FILE

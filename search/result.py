@@ -20,7 +20,7 @@ from typing import Any
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, whole_file, write_signed_json
 from device_profiles.journal import Journal
-from search.fitness import Evaluation
+from search.evaluation import Evaluation
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
 
 SCHEMA_VERSION = 1

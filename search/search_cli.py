@@ -21,6 +21,7 @@ from device_profiles.measurements import SLICE_DEFAULTS
 from predictor.model import LatencyPredictor, SlicePredictor
 from predictor.store import PREDICTOR_FILE, load_predictor
 from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
+from search.evaluation import Evaluation, run_search
 from search.evolution import Evolution, RandomSearch, Searcher
 from search.feasible import FeasibleSet, feasible_set
 from search.result import (
@@ -35,13 +36,11 @@ from search.result import (
     save_search,
 )
 from supernet.architecture import Architecture
-from supernet.objectives import check_heads
 from supernet.published import BERT_BASE
 from supernet.space import Space, fast_rule
 from supernet.space_file import BUILT_IN_SPACES, load_space, space_document
 
 if TYPE_CHECKING:
-    from search.fitness import Evaluation
     from supernet.supernet_folder import Supernet
 
 _COMMAND = "search-architecture"
@@ -137,6 +136,7 @@ def search_architecture(
     )
     # torch takes seconds to load: what it is not needed for was checked before.
     from search.fitness import slice_fitness
+    from supernet.objectives import check_heads
     from supernet.supernet_folder import load_supernet
 
     trained = load_supernet(supernet)

@@ -1,4 +1,4 @@
-"""`export-model`: makes a model folder from an encoder folder."""
+"""`extract-model` and `export-model`: from a SuperPLM to an encoder, from there to a model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOpt
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, sha256_bytes, sha256_file
+from supernet.architecture import Architecture
 from supernet.encoder import ENCODER_FILE, load_encoder
 from supernet.model_card import ModelCard
 from supernet.model_folder import (
@@ -22,6 +23,46 @@ from supernet.model_folder import (
 )
 from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
+
+
+def extract_model(
+    *,
+    supernet: Annotated[Path, typer.Option(help="Folder of train-supernet.")],
+    architecture: Annotated[str, typer.Option(metavar="L-d-f-h-q", help="The slice to take.")],
+    out: Annotated[Path, typer.Option(help="Folder of the encoder.")],
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+    version: VersionOption = False,
+) -> Answer:
+    """Takes a slice out of a SuperPLM: an encoder that can be trained further and exported."""
+    del json, version  # the frame around every command reads them
+    shape = Architecture.parse(architecture)
+    # torch takes seconds to load, and export-model does without it.
+    from supernet.extraction import extract, extract_projection
+    from supernet.student_folder import STUDENT_FILES, Student, save_student
+    from supernet.supernet_folder import load_supernet
+
+    trained = load_supernet(supernet)
+    trained.model.config.check_holds(shape)
+    tokenizer = read_tokenizer_files(supernet)
+    request = {"supernet": trained.sha256, "architecture": str(shape)}
+    files = (*STUDENT_FILES, *tokenizer)
+    folder = OutputFolder.claim(out, "extract-model", request, files=files, overwrite=overwrite)
+    finished = folder.state == "finished"
+    if not finished:
+        step = {"did": "extract-model", "supernet_sha256": trained.sha256}
+        student = Student(
+            extract(trained.model, shape),
+            extract_projection(trained.projection, shape.hidden_size),
+            trained.origin,
+            (step,),
+        )
+        folder.begin(files)
+        save_student(out, student, tokenizer)
+        folder.finish()
+    last = f"{out} was extracted before; nothing was written" if finished else f"wrote {out}"
+    data = {"model": str(out), "architecture": str(shape), "finished_before": finished}
+    return Answer(data, f"{shape} of SuperPLM {trained.model.config.largest}\n{last}")
 
 
 def export_model(
@@ -89,6 +130,11 @@ def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answ
         "finished_before": finished_before,
     }
     return Answer(data, "\n".join(lines))
+
+
+def extract_model_main() -> None:
+    """Runs `extract-model`."""
+    run(extract_model, "extract-model")
 
 
 def export_model_main() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import nn
@@ -12,25 +10,8 @@ from supernet.architecture import Architecture
 from supernet.corpus import TokenSplit
 from supernet.model import SuperPLM
 from supernet.objectives import TeacherVariance, distillation_loss, teacher_signals
+from supernet.score import HeldOutScore
 from supernet.training import Batch
-
-
-@dataclass(frozen=True)
-class HeldOutScore:
-    """The held-out distillation loss of a slice; lower is better, 0 is the teacher itself.
-
-    Attributes:
-        scores: its term for the attention scores.
-        hidden: its term for the hidden state.
-    """
-
-    scores: float
-    hidden: float
-
-    @property
-    def loss(self) -> float:
-        """Their sum: what is trained for and searched by."""
-        return self.scores + self.hidden
 
 
 def as_batch(split: TokenSplit, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Batch:

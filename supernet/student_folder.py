@@ -19,7 +19,7 @@ from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import sha256_bytes, sha256_file, whole_binary_file
 from supernet.encoder import ENCODER_FILES, Encoder, load_encoder, save_encoder
 from supernet.supernet_folder import Origin
-from supernet.tokenizer import TOKENIZER_FILES
+from supernet.tokenizer_files import TOKENIZER_FILES
 
 PROJECTION_FILE = "projection.safetensors"
 STUDENT_FILES = (*ENCODER_FILES, PROJECTION_FILE)

@@ -49,7 +49,7 @@ from supernet.supernet_folder import (
     load_supernet,
     save_supernet,
 )
-from supernet.tokenizer import tokenizer_files
+from supernet.tokenizer_files import read_tokenizer_files
 from supernet.training import StepReport, TrainingSettings, TrainingState, shapes_of_step
 
 CORPUS_FOLDER = "corpus"
@@ -120,7 +120,7 @@ def train_supernet(
     rule = _depth_rule(depth_rule, start)
     chosen = load_space(space).clipped(shape)
     check_heads(chosen, read.config.largest)
-    tokenizer = tokenizer_files(read.path)
+    tokenizer = read_tokenizer_files(read.path)
     request = {
         "teacher": read.sha256,
         "corpus": corpus,
@@ -214,7 +214,7 @@ def train_model(
     student = load_student(model)
     if out.resolve() == model.resolve():
         raise InputError(f"--out {out} is what is trained: choose another folder")
-    tokenizer = tokenizer_files(model)
+    tokenizer = read_tokenizer_files(model)
     request = {
         "model": sha256_file(model / ENCODER_FILES[-1]),
         "batch_size": batch_size,

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+
+# Before transformers or tokenizers are imported anywhere: no test talks to a hub, and none warns
+# that a process was forked.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,7 +20,9 @@ from tokenizers import BertWordPieceTokenizer
 from torch.nn import functional
 
 from supernet.architecture import Architecture
+from supernet.elastic import DepthRule
 from supernet.encoder import Encoder
+from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.onnx_graph import INPUT_NAMES
 from supernet.weights import weight_shapes
 
@@ -130,3 +139,37 @@ def tokenizer_files() -> dict[str, bytes]:
         "tokenizer_config.json": b'{"tokenizer_class": "BertTokenizer", "do_lower_case": true}',
         "vocab.txt": ("\n".join(words) + "\n").encode(),
     }
+
+
+LARGEST = Architecture(6, 24, 40, 4, 32)
+
+
+@pytest.fixture
+def make_superplm() -> Callable[..., SuperPLM]:
+    """Makes a SuperPLM with random weights, far from their initial values."""
+
+    def make(
+        largest: Architecture = LARGEST, *, depth_rule: DepthRule = "evenly-spaced", seed: int = 0
+    ) -> SuperPLM:
+        config = SuperPLMConfig(
+            largest=largest, depth_rule=depth_rule, vocab_size=100, max_positions=32
+        )
+        model = SuperPLM(config)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0.0, 0.3, generator=generator)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Input ids and mask, int64 `[3, 11]`; two sequences are padded."""
+    rng = np.random.default_rng(0)
+    input_ids = torch.from_numpy(rng.integers(0, 100, (3, 11)))
+    mask = torch.ones(3, 11, dtype=torch.long)
+    mask[1, 7:] = 0
+    mask[2, 3:] = 0
+    return input_ids, mask

@@ -64,9 +64,7 @@ def test_the_loss_is_the_mean_square_over_tokens_and_pairs_of_tokens(
     torch.testing.assert_close(loss.hidden, expected_hidden)
 
 
-def test_padding_queries_and_keys_do_not_matter(
-    make_superplm: MakeSuperPLM, batch: Batch
-) -> None:
+def test_padding_queries_and_keys_do_not_matter(make_superplm: MakeSuperPLM, batch: Batch) -> None:
     teacher, student = make_superplm(seed=0), make_superplm(seed=1)
     input_ids, mask = batch
     losses = []

@@ -196,9 +196,7 @@ def test_slices_do_not_touch_what_they_do_not_hold(make_superplm: MakeSuperPLM) 
         ({"steps": 5, "learning_rate": 0.0}, "learning rate must be above 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(
-    options: dict[str, float], message: str
-) -> None:
+def test_settings_that_make_no_sense_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainingSettings(**options)  # type: ignore[arg-type]
 
