@@ -47,8 +47,10 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Opens a text file for writing that appears under its name complete or not at all.
+def _whole(path: Path) -> Iterator[int]:
+    """A descriptor of a new file that gets the name `path` when the block ends without an error.
+
+    Whoever takes the descriptor closes it.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -60,10 +62,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
             f"cannot write in {path.parent}: {error.strerror}; choose a folder you can write to"
         ) from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield descriptor
         # mkstemp makes private files; a result is as readable as any other new file.
         umask = os.umask(0)
         os.umask(umask)
@@ -72,6 +71,35 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """Opens a text file for writing that appears under its name complete or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    with (
+        _whole(path) as descriptor,
+        os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file,
+    ):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def whole_binary_file(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a binary file for writing that appears under its name complete or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    with _whole(path) as descriptor, os.fdopen(descriptor, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: object) -> None:

@@ -14,6 +14,7 @@ from autotinybert.files import (
     read_json_object,
     sha256_file,
     sha256_text,
+    whole_binary_file,
     whole_file,
     write_json,
 )
@@ -37,6 +38,22 @@ def test_a_file_whose_writing_fails_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         write_half()
     assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_binary_file_is_whole_or_absent_too(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_binary_file(path) as file:
+        file.write(b"\x00\r\n\xff")
+
+    def write_half() -> None:
+        with whole_binary_file(path) as file:
+            file.write(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_bytes() == b"\x00\r\n\xff"
     assert list(tmp_path.iterdir()) == [path]
 
 
