@@ -12,6 +12,7 @@ from autotinybert.errors import InputError
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 VOCABULARY_FILE = "vocab.txt"
+# What makes the folder of a model usable as a tokenizer's folder, too.
 TOKENIZER_FILES = (
     TOKENIZER_FILE,
     TOKENIZER_CONFIG_FILE,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -300,7 +300,7 @@ def _depth_rule(rule: str | None, start: str) -> DepthRule:
         return "evenly-spaced" if start == "teacher" else "first"
     if rule not in DEPTH_RULES:
         raise InputError(f"no --depth-rule {rule!r}: use {' or '.join(DEPTH_RULES)}")
-    return cast("DepthRule", rule)
+    return rule
 
 
 def _corpus(

@@ -55,6 +55,22 @@ def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "file") == sha256_bytes(content)
 
 
+def test_a_binary_file_is_whole_or_absent_too(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_binary_file(path) as file:
+        file.write(b"\x00\r\n\xff")
+
+    def write_half() -> None:
+        with whole_binary_file(path) as file:
+            file.write(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_bytes() == b"\x00\r\n\xff"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_written_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
     write_json(tmp_path / "ours", {})
     (tmp_path / "other").write_text("")

@@ -45,9 +45,9 @@ def test_channels_that_nothing_reads_come_last(
     with torch.no_grad():
         for layer in model.encoder.layer:
             for reader in ("attention.self.query", "attention.self.key", "attention.self.value"):
-                layer.get_submodule(reader).weight[:, 3] = 0  # type: ignore[operator, index]
-            layer.get_submodule("intermediate.dense").weight[:, 3] = 0  # type: ignore[operator, index]
-            layer.get_submodule("output.dense").weight[:, 5] = 0  # type: ignore[operator, index]
+                layer.get_submodule(reader).weight[:, 3] = 0  # type: ignore[operator]
+            layer.get_submodule("intermediate.dense").weight[:, 3] = 0  # type: ignore[operator]
+            layer.get_submodule("output.dense").weight[:, 5] = 0  # type: ignore[operator]
     order = channel_order(model, [batch])
     assert int(order.hidden[-1]) == 3
     assert [int(neurons[-1]) for neurons in order.ffn] == [5, 5]

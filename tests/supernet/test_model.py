@@ -22,7 +22,7 @@ MakeSuperPLM = Callable[..., SuperPLM]
 def hugging_face_bert(architecture: Architecture) -> Any:
     from transformers import BertConfig, BertModel
 
-    return BertModel(
+    peer: Any = BertModel(
         BertConfig(
             vocab_size=100,
             hidden_size=architecture.hidden_size,
@@ -32,7 +32,8 @@ def hugging_face_bert(architecture: Architecture) -> Any:
             max_position_embeddings=32,
         ),
         add_pooling_layer=False,
-    ).eval()
+    )
+    return peer.eval()
 
 
 def test_parameters_are_named_and_shaped_as_those_of_hugging_face_bert(

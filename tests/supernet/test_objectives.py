@@ -53,7 +53,7 @@ def test_the_loss_is_the_mean_square_over_tokens_and_pairs_of_tokens(
         lengths = mask.sum(1).tolist()
         score_errors, hidden_errors = [], []
         for index, length in enumerate(lengths):
-            scores = output.scores[index, :, :length, :length]  # type: ignore[index]
+            scores = output.scores[index, :, :length, :length]
             score_errors.append((scores - signals.scores[index, :, :length, :length]).square())
             hidden = output.last_hidden_state[index, :length]
             projected = hidden @ projection.weight[:, :16].T + projection.bias
