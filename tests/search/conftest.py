@@ -34,6 +34,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
             "architecture": architecture,
             "graph_variant": graph_variant,
             "onnx_sha256": hashlib.sha256(content).hexdigest(),
+            "format": 1,
             **changes,
         }
         config = {"model_type": "bert", "autotinybert": section}
