@@ -2,6 +2,7 @@
 
 - `AutoTinyBertError`
     - `InputError` (also a `ValueError`): the caller's values or files are wrong; exit code 2.
+        - `OccupiedFolderError`: an `--out` folder belongs to something else.
         - `DamagedFileError`: a file of ours was torn, truncated or edited.
     - `WorkError`: the values were right, but the work could not be done; exit code 1.
 
@@ -21,6 +22,10 @@ class InputError(AutoTinyBertError, ValueError):
     """The caller's values or files are wrong."""
 
     exit_code = 2
+
+
+class OccupiedFolderError(InputError):
+    """An output folder holds what another request, or somebody else, put there."""
 
 
 class DamagedFileError(InputError):

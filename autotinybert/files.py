@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, AnyStr, Literal
 
-from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.errors import DamagedFileError, InputError, OccupiedFolderError
 
 REQUEST_FILE = "request.json"
 
@@ -195,7 +195,8 @@ class OutputFolder:
                 unfinished is resumed all the same.
 
         Raises:
-            InputError: if the folder belongs to something else.
+            OccupiedFolderError: if the folder belongs to something else.
+            InputError: if it cannot be read.
         """
         if path.exists() and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
@@ -225,7 +226,7 @@ class OutputFolder:
             why = f"holds a different request ({_difference(found, command, request)})"
         if overwrite:
             return cls(path, command, request, "new")
-        raise InputError(
+        raise OccupiedFolderError(
             f"--out {path} {why}: choose another folder, or --overwrite to replace "
             f"{', '.join(files)} in it"
         )

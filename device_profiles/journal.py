@@ -130,6 +130,11 @@ class Journal:
         self.records.append(json.loads(line))
         self.records[-1].pop(_CHECKSUM)
 
+    def clear(self) -> None:
+        """Forgets every record."""
+        os.ftruncate(self._descriptor, 0)
+        self.records = []
+
     def close(self) -> None:
         """Closes the file and lets others open it."""
         os.close(self._descriptor)

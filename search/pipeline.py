@@ -7,7 +7,8 @@ each is resumable by itself, and what was run can be typed again one by one.
 2. `predictor/`   latency as a function of shape
 3. `supernet/`    the SuperPLM is trained
 4. `search/`      shapes within the budget are evaluated
-5. `shortlist/`   the best of them are measured in a campaign of their own
+5. `shortlist/`   the best of them are measured in a campaign of their own; the profile's shapes are
+                  scored like those of the search, to compare with
 6. `candidates/`  best first: extracted, exported and verified; then trained, exported and verified
 7. `model/`       the first that passed, with its `verification.json`; nothing else ever lies there
 
@@ -18,23 +19,25 @@ is what costs; the trained file is verified again, for that is the one that is h
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autotinybert.command import Answer
-from autotinybert.errors import WorkError
+from autotinybert.errors import OccupiedFolderError, WorkError
 from autotinybert.files import read_json_object, whole_file, write_json
-from device_profiles.measurements import STATISTICS, read_measurements
-from device_profiles.profile import LATENCIES_FILE
+from device_profiles.measurements import read_measurements
+from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor.cli import fit_predictor
 from predictor.store import load_predictor
 from profiler.cli import profile_device
 from search.cli import verify_model
+from search.comparison import measured_shapes, score_profile
 from search.constraints import Budget
 from search.feasible import feasible_set
 from search.result import Candidate, SearchResult, load_search
@@ -42,10 +45,17 @@ from search.search_cli import choose_slice, references_of, search_architecture
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
 from supernet.cli import export_model, extract_model
+from supernet.encoder import load_encoder
+from supernet.model_card import ModelCard
+from supernet.model_folder import write_model_folder
 from supernet.space_file import load_space
+from supernet.supernet_folder import load_supernet
+from supernet.tokenizer_files import read_tokenizer_files
 from supernet.training_cli import train_model, train_supernet
 
 STAGES_FILE = "stages.json"
+COMPARISON_FILE = "comparison.jsonl"
+MODEL_FOLDER = "model"
 SHORTLIST_FILE = "shortlist.csv"
 
 StageFunction = Callable[..., Answer]
@@ -101,6 +111,21 @@ class PathRequest:
     tries: int
     seed: int
 
+    @property
+    def teacher_name(self) -> str:
+        """What a card calls the teacher: never a path of somebody's machine."""
+        return Path(self.teacher).name
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **values,
+            "largest": str(self.largest),
+            "budget": self.budget.to_json(),
+            "profile": None if self.profile is None else str(self.profile),
+        }
+
     def workload_options(self) -> dict[str, Any]:
         """The options that choose one workload and target of a profile."""
         return {
@@ -148,9 +173,8 @@ class Stages:
         return stages
 
     @contextmanager
-    def stage(self, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[None]:
         """Adds what happens inside to the cost of a stage, whether it succeeds or not."""
-        say(name)
         started_s = self.clock_s()
         try:
             yield
@@ -181,6 +205,11 @@ class Try:
     verification: Mapping[str, Any]
     folder: Path
 
+    @property
+    def outcome(self) -> str:
+        """`passed`, `failed` or `undecided`."""
+        return str(self.verification["outcome"])
+
 
 class WholePath:
     """Works through the stages of one request in one folder.
@@ -190,6 +219,7 @@ class WholePath:
         request: what is asked.
         clock_s: reads seconds.
         say: told which stage begins.
+        overwrite: replace what another request left; a stage that stays the same is kept.
     """
 
     def __init__(
@@ -199,7 +229,9 @@ class WholePath:
         *,
         clock_s: Callable[[], float],
         say: Callable[[str], None] = lambda _: None,
+        overwrite: bool = False,
     ) -> None:
+        self._overwrite = overwrite
         self.out = out
         self.request = request
         self.stages = Stages.load(out / STAGES_FILE, clock_s)
@@ -210,15 +242,15 @@ class WholePath:
         """The device profile's folder."""
         return self.request.profile or self.out / "profile"
 
-    def run(self) -> Try:
+    def run(self) -> list[Try]:
         """Everything up to the verified model.
 
         Returns:
-            The try that passed; its files are in `model/`.
+            What was verified, in order. If the last one passed, its files are in `model/`.
 
         Raises:
             InputError: if the budget is below what is reachable; before anything is trained.
-            WorkError: if a stage failed, or no candidate passed.
+            WorkError: if a stage failed.
         """
         self._profile()
         self._predictor()
@@ -226,23 +258,31 @@ class WholePath:
         self._supernet()
         self._search()
         self._shortlist()
+        self._compare()
         return self._candidates()
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Says that a stage begins, and adds what happens inside to its cost."""
+        self._say(name)
+        return self.stages.stage(name)
 
     def _call(
         self, stage: str, name: str, function: StageFunction, *arguments: Any, **options: Any
     ) -> Answer:
         """Runs a command as a stage; its text form is kept for the report."""
-        self.stages.commands[f"{stage}: {name}" if stage != name else name] = command_line(
-            name, *arguments, **options
-        )
-        answer = function(*arguments, **options)
-        return answer
+        self.stages.commands[f"{stage}: {name}"] = command_line(name, *arguments, **options)
+        try:
+            return function(*arguments, **options)
+        except OccupiedFolderError:
+            if not self._overwrite:
+                raise
+            return function(*arguments, **options, overwrite=True)
 
     def _profile(self) -> None:
         request = self.request
         if request.profile is not None:
             return
-        with self.stages.stage("profile", self._say):
+        with self.stage("profile"):
             answer = self._call(
                 "profile",
                 "profile-device",
@@ -263,7 +303,7 @@ class WholePath:
         _require(answer, "profiling")
 
     def _predictor(self) -> None:
-        with self.stages.stage("predictor", self._say):
+        with self.stage("predictor"):
             self._call(
                 "predictor",
                 "fit-predictor",
@@ -290,7 +330,7 @@ class WholePath:
 
     def _supernet(self) -> None:
         request = self.request
-        with self.stages.stage("supernet", self._say):
+        with self.stage("supernet"):
             self._call(
                 "supernet",
                 "train-supernet",
@@ -307,7 +347,7 @@ class WholePath:
 
     def _search(self) -> None:
         request = self.request
-        with self.stages.stage("search", self._say):
+        with self.stage("search"):
             self._call(
                 "search",
                 "search-architecture",
@@ -328,12 +368,11 @@ class WholePath:
         request = self.request
         best = load_search(self.out / "search").ranked()[: request.shortlist]
         path = self.out / SHORTLIST_FILE
-        if not path.exists():
-            with whole_file(path) as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(ARCHITECTURE_FIELDS)
-                writer.writerows(found.architecture.row for found in best)
-        with self.stages.stage("shortlist", self._say):
+        with whole_file(path) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(ARCHITECTURE_FIELDS)
+            writer.writerows(found.architecture.row for found in best)
+        with self.stage("shortlist"):
             answer = self._call(
                 "shortlist",
                 "profile-device",
@@ -349,58 +388,41 @@ class WholePath:
             )
         _require(answer, "measuring the shortlist")
 
-    def _candidates(self) -> Try:
-        """Verifies candidates, best first, until one passes.
+    def _compare(self) -> None:
+        """Scores the shapes of the profile, too: what a search under other budgets would see."""
+        with self.stage("comparison"):
+            score_profile(
+                load_supernet(self.out / "supernet"),
+                DeviceProfile.load(self.profile),
+                self.out / COMPARISON_FILE,
+            )
 
-        Raises:
-            WorkError: if none does; `verification.json` lists every try.
-        """
+    def _candidates(self) -> list[Try]:
+        """Verifies candidates, best first, until one passes."""
         result = load_search(self.out / "search")
         tries: list[Try] = []
         for candidate in ordered_candidates(result, self.shortlist_ms())[: self.request.tries]:
-            found = self._try(candidate)
-            tries.append(found)
-            outcome = found.verification["outcome"]
-            if outcome == "passed":
-                self._hand_out(found)
-                return found
-            if outcome == "undecided":
+            tries.append(self._try(candidate))
+            if tries[-1].outcome != "failed":
                 break
         self._record_tries(tries)
-        last = tries[-1].verification
-        if last["outcome"] == "undecided":
-            raise WorkError(
-                f"{tries[-1].candidate.architecture} could not be verified: {last['reason']}; run "
-                "the same command again to go on"
-            )
-        raise WorkError(
-            f"none of {len(tries)} candidates met {self.request.budget.describe()} when it was "
-            f"measured; the last: {last['reason']}; {self.out / VERIFICATION_FILE} lists them; "
-            "raise the budget a little, or give more --tries in another --out"
-        )
+        if tries and tries[-1].outcome == "passed":
+            self._hand_out(tries[-1])
+        else:
+            shutil.rmtree(self.out / MODEL_FOLDER, ignore_errors=True)
+        return tries
 
     def shortlist_ms(self) -> dict[Architecture, float]:
         """The budget's statistic of shapes as measured after the search, where it is known."""
         measured = read_measurements(self.out / "shortlist" / LATENCIES_FILE)
-        column = self.request.budget.column
-        assert column in STATISTICS
-        values = measured.statistics.get(column)
-        if values is None:
-            return {}
-        return {
-            Architecture(*row): float(value)
-            for row, value, verdict in zip(
-                measured.architectures.tolist(), values, measured.verdicts, strict=True
-            )
-            if verdict == "ok" and value == value  # NaN is unknown
-        }
+        return measured_shapes(measured, measured.slices[0], self.request.budget.column)
 
     def _try(self, candidate: Candidate) -> Try:
         """Extracts, exports and verifies a slice; if it passes, trains it and does so again."""
         request = self.request
         folder = self.out / "candidates" / str(candidate.architecture)
         name = str(candidate.architecture)
-        with self.stages.stage("verification", self._say):
+        with self.stage("verification"):
             self._call(
                 name,
                 "extract-model",
@@ -412,7 +434,7 @@ class WholePath:
             verification = self._export_and_verify(name, folder, "slice")
         if verification["outcome"] != "passed":
             return Try(candidate, "slice", verification, folder)
-        with self.stages.stage("training", self._say):
+        with self.stage("training"):
             self._call(
                 name,
                 "train-model",
@@ -422,7 +444,7 @@ class WholePath:
                 seed=request.seed + 1,
                 out=folder / "trained",
             )
-        with self.stages.stage("verification", self._say):
+        with self.stage("verification"):
             verification = self._export_and_verify(name, folder, "trained")
         return Try(candidate, "model", verification, folder)
 
@@ -467,15 +489,40 @@ class WholePath:
         )
 
     def _hand_out(self, found: Try) -> None:
-        """Puts the verified files in place, all at once."""
-        folder = self.out / "model"
-        temporary = self.out / ".model"
+        """Writes the verified model once more, with its verification on the card.
+
+        The ONNX file has the same bytes as the one that was verified, or nothing is handed out.
+        """
+        encoder, _ = load_encoder(found.folder / "trained")
+        verification = found.verification
+        temporary = self.out / f".{MODEL_FOLDER}"
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(found.folder / "trained-exported", temporary)
-        (temporary / "request.json").unlink(missing_ok=True)
+        temporary.mkdir()
+        written = write_model_folder(
+            temporary,
+            encoder,
+            variant=verification["graph_variant"],
+            tokenizer_files=read_tokenizer_files(found.folder / "trained"),
+            card=ModelCard(
+                teacher=self.request.teacher_name,
+                budget=self.request.budget.describe(),
+                device=device_text(DeviceProfile.load(self.profile)),
+                verification=str(verification["reason"]),
+            ),
+        )
+        assert written.onnx_sha256 == verification["model_sha256"], "another file was verified"
         shutil.copy(found.folder / "trained-verified" / VERIFICATION_FILE, temporary)
-        temporary.rename(folder)
+        shutil.rmtree(self.out / MODEL_FOLDER, ignore_errors=True)
+        temporary.rename(self.out / MODEL_FOLDER)
+
+
+def device_text(profile: DeviceProfile) -> str:
+    """The machine of a profile in words."""
+    host = profile.host
+    return (
+        f"{profile.target}: {host['cpu_model']}, {host['cpu_count']} cores, ONNX Runtime "
+        f"{host['onnxruntime_version']}"
+    )
 
 
 def ordered_candidates(

@@ -1,0 +1,134 @@
+"""What came of the whole path, as plain data and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotinybert.text_table import text_table
+from device_profiles.measurements import SLICE_DEFAULTS
+from device_profiles.profile import DeviceProfile
+from search.constraints import name_of
+from search.pipeline import MODEL_FOLDER, Try, WholePath, device_text
+from search.result import load_search
+from supernet.architecture import Architecture, to_matrix
+from supernet.cost import parameters
+from supernet.encoder import load_encoder
+from supernet.published import BERT_BASE
+
+STAGE_NAMES = {
+    "profile": "measuring the device",
+    "predictor": "fitting the predictor",
+    "supernet": "training the SuperPLM",
+    "search": "searching",
+    "shortlist": "measuring the best found",
+    "comparison": "scoring the profile's shapes",
+    "verification": "exporting and verifying",
+    "training": "training the winner further",
+    "report": "writing the report",
+}
+
+
+def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
+    """What came of the whole path, as a JSON object.
+
+    Args:
+        path: it has run.
+        tries: what was verified, in order.
+    """
+    request = path.request
+    profile = DeviceProfile.load(path.profile)
+    result = load_search(path.out / "search")
+    last = tries[-1] if tries else None
+    passed = last is not None and last.outcome == "passed"
+    data: dict[str, Any] = {
+        "outcome": last.outcome if last else "failed",
+        "reason": last.verification["reason"] if last else "every candidate was measured above it",
+        "model": str(path.out / MODEL_FOLDER) if passed else None,
+        "report": str(path.out / "report.html"),
+        "device": device_text(profile),
+        "budget": request.budget.describe(),
+        "statistic": result.statistic,
+        "limit_ms": result.limit_ms,
+        "architecture": str(last.candidate.architecture) if last else None,
+        "tries": [
+            {
+                "architecture": str(found.candidate.architecture),
+                "form": found.stage,
+                "outcome": found.outcome,
+                "reason": found.verification["reason"],
+            }
+            for found in tries
+        ],
+        "stages_s": dict(path.stages.seconds),
+    }
+    if last is None:
+        return data
+    verification = last.verification
+    data |= {
+        "measured_ms": verification["measured_ms"],
+        "upper_ms": verification["upper_ms"],
+        "predicted_ms": last.candidate.latency_ms,
+        "predicted_high_ms": last.candidate.high_ms,
+        "held_out_loss_of_slice": last.candidate.loss,
+    }
+    if passed:
+        encoder, extra = load_encoder(last.folder / "trained")
+        data |= {
+            "held_out_loss": extra["history"][-1]["held_out_loss"],
+            "parameters": int(
+                parameters(
+                    to_matrix([encoder.architecture]),
+                    vocab_size=encoder.vocab_size,
+                    max_positions=encoder.max_positions,
+                )[0]
+            ),
+            "faster_than": _speedups(path, profile, verification, request.largest),
+        }
+    return data
+
+
+def _speedups(
+    path: WholePath, profile: DeviceProfile, verification: Mapping[str, Any], teacher: Architecture
+) -> dict[str, float]:
+    """Times as fast as the teacher and as BERT-base, each as the profile has it."""
+    column = path.request.budget.column
+    slice_ = tuple(verification[name] for name in SLICE_DEFAULTS)
+    speedups = {}
+    for row in profile.references:
+        shape = Architecture.parse(row["model_id"])
+        here = tuple(row[name] for name in SLICE_DEFAULTS) == slice_
+        if here and shape in (teacher, BERT_BASE.architecture) and row[column] is not None:
+            name = f"the teacher ({name_of(shape)})" if shape == teacher else name_of(shape)
+            speedups[name] = float(row[column]) / float(verification["measured_ms"])
+    return speedups
+
+
+def outcome_text(data: Mapping[str, Any]) -> str:
+    """The same for a person to read."""
+    lines = [data["device"], f"budget: {data['budget']}"]
+    for number, found in enumerate(data["tries"], start=1):
+        form = "slice" if found["form"] == "slice" else "trained model"
+        lines.append(
+            f"try {number}: {found['architecture']} ({form}) {found['outcome']}: {found['reason']}"
+        )
+    rows = [(STAGE_NAMES[name], f"{spent:.0f}") for name, spent in data["stages_s"].items()]
+    rows.append(("in all", f"{sum(data['stages_s'].values()):.0f}"))
+    lines.append(text_table(("stage", "seconds"), rows))
+    if data["model"] is not None:
+        faster = ", ".join(
+            f"{ratio:.1f} times as fast as {name}" for name, ratio in data["faster_than"].items()
+        )
+        losses = data["held_out_loss"]
+        lines += [
+            f"{data['architecture']}: {data['parameters'] / 1e6:.1f} M parameters, "
+            f"{data['statistic']} {data['measured_ms']:.3g} ms measured"
+            + (f", {faster}" if faster else ""),
+            f"held-out distillation loss {losses['search']:.3f} (the slice as searched: "
+            f"{data['held_out_loss_of_slice']:.3f}), {losses['test']:.3f} on text that the search "
+            "never saw",
+            f"wrote {data['model']} and {data['report']}",
+        ]
+    else:
+        lines.append(f"no model met the budget, so there is none; see {data['report']}")
+    return "\n".join(lines)
