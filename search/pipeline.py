@@ -60,6 +60,17 @@ SHORTLIST_FILE = "shortlist.csv"
 
 StageFunction = Callable[..., Answer]
 
+COMMANDS: Mapping[str, StageFunction] = {
+    "profile-device": profile_device,
+    "fit-predictor": fit_predictor,
+    "train-supernet": train_supernet,
+    "search-architecture": search_architecture,
+    "extract-model": extract_model,
+    "train-model": train_model,
+    "export-model": export_model,
+    "verify-model": verify_model,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PathRequest:
@@ -138,12 +149,10 @@ class PathRequest:
         """The budget as options."""
         budget = self.budget
         latency = None if budget.max_latency_ms is None else f"{budget.max_latency_ms:.12g}ms"
-        return {
-            "max_latency": latency,
-            "speedup": budget.min_speedup,
-            "speedup_reference": str(budget.speedup_reference),
-            "budget_statistic": budget.statistic,
-        }
+        options: dict[str, Any] = {"max_latency": latency, "speedup": budget.min_speedup}
+        if budget.min_speedup is not None:
+            options["speedup_reference"] = str(budget.speedup_reference)
+        return {**options, "budget_statistic": budget.statistic}
 
 
 @dataclass
@@ -220,6 +229,7 @@ class WholePath:
         clock_s: reads seconds.
         say: told which stage begins.
         overwrite: replace what another request left; a stage that stays the same is kept.
+        commands: what runs the stages, by name.
     """
 
     def __init__(
@@ -230,8 +240,10 @@ class WholePath:
         clock_s: Callable[[], float],
         say: Callable[[str], None] = lambda _: None,
         overwrite: bool = False,
+        commands: Mapping[str, StageFunction] = COMMANDS,
     ) -> None:
         self._overwrite = overwrite
+        self._commands = commands
         self.out = out
         self.request = request
         self.stages = Stages.load(out / STAGES_FILE, clock_s)
@@ -266,11 +278,10 @@ class WholePath:
         self._say(name)
         return self.stages.stage(name)
 
-    def _call(
-        self, stage: str, name: str, function: StageFunction, *arguments: Any, **options: Any
-    ) -> Answer:
+    def _call(self, stage: str, name: str, *arguments: Any, **options: Any) -> Answer:
         """Runs a command as a stage; its text form is kept for the report."""
         self.stages.commands[f"{stage}: {name}"] = command_line(name, *arguments, **options)
+        function = self._commands[name]
         try:
             return function(*arguments, **options)
         except OccupiedFolderError:
@@ -286,7 +297,6 @@ class WholePath:
             answer = self._call(
                 "profile",
                 "profile-device",
-                profile_device,
                 target=request.target,
                 space=request.space,
                 configs=request.configs,
@@ -307,7 +317,6 @@ class WholePath:
             self._call(
                 "predictor",
                 "fit-predictor",
-                fit_predictor,
                 [self.profile],
                 report=True,
                 seed=self.request.seed,
@@ -334,7 +343,6 @@ class WholePath:
             self._call(
                 "supernet",
                 "train-supernet",
-                train_supernet,
                 teacher=request.teacher,
                 corpus=request.corpus,
                 space=request.space,
@@ -351,7 +359,6 @@ class WholePath:
             self._call(
                 "search",
                 "search-architecture",
-                search_architecture,
                 supernet=self.out / "supernet",
                 predictor=self.out / "predictor",
                 **request.budget_options(),
@@ -376,7 +383,6 @@ class WholePath:
             answer = self._call(
                 "shortlist",
                 "profile-device",
-                profile_device,
                 target=request.target,
                 architectures=path,
                 sequence_length=[request.sequence_length],
@@ -426,7 +432,6 @@ class WholePath:
             self._call(
                 name,
                 "extract-model",
-                extract_model,
                 supernet=self.out / "supernet",
                 architecture=name,
                 out=folder / "slice",
@@ -438,7 +443,6 @@ class WholePath:
             self._call(
                 name,
                 "train-model",
-                train_model,
                 model=folder / "slice",
                 minutes=request.train_minutes,
                 seed=request.seed + 1,
@@ -453,7 +457,6 @@ class WholePath:
         self._call(
             f"{name} {form}",
             "export-model",
-            export_model,
             model=folder / form,
             graph_variant=request.graph_variant,
             out=folder / f"{form}-exported",
@@ -461,7 +464,6 @@ class WholePath:
         self._call(
             f"{name} {form}",
             "verify-model",
-            verify_model,
             model=folder / f"{form}-exported",
             profile=self.profile,
             **request.budget_options(),
