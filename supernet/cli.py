@@ -21,7 +21,11 @@ from supernet.model_folder import (
     model_files,
     write_model_folder,
 )
-from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
+from supernet.tokenizer_files import (
+    TOKENIZER_FILES,
+    check_tokenizer_files,
+    read_tokenizer_files,
+)
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
 
 
@@ -37,9 +41,11 @@ def extract_model(
     """Takes a slice out of a SuperPLM: an encoder that can be trained further and exported."""
     del json, version  # the frame around every command reads them
     shape = Architecture.parse(architecture)
+    if out.resolve() == supernet.resolve():
+        raise InputError(f"--out {out} is the SuperPLM's own folder: choose another one")
     # torch takes seconds to load, and export-model does without it.
     from supernet.extraction import extract, extract_projection
-    from supernet.student_folder import STUDENT_FILES, Student, save_student
+    from supernet.student_folder import STUDENT_FILES, Student, load_student, save_student
     from supernet.supernet_folder import load_supernet
 
     trained = load_supernet(supernet)
@@ -49,7 +55,9 @@ def extract_model(
     files = (*STUDENT_FILES, *tokenizer)
     folder = OutputFolder.claim(out, "extract-model", request, files=files, overwrite=overwrite)
     finished = folder.state == "finished"
-    if not finished:
+    if finished:
+        load_student(out)  # refuses what was damaged since
+    else:
         step = {"did": "extract-model", "supernet_sha256": trained.sha256}
         student = Student(
             extract(trained.model, shape),
@@ -57,7 +65,7 @@ def extract_model(
             trained.origin,
             (step,),
         )
-        folder.begin(files)
+        folder.begin((*STUDENT_FILES, *TOKENIZER_FILES))
         save_student(out, student, tokenizer)
         folder.finish()
     last = f"{out} was extracted before; nothing was written" if finished else f"wrote {out}"

@@ -6,8 +6,9 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -53,10 +54,82 @@ def prepare_corpus_command(
 ) -> Answer:
     """Turns text into sequences of tokens in three splits: train, search and test."""
     del json, version  # the frame around every command reads them
+    started_s = time.monotonic()
+    prepared = prepare(
+        corpus,
+        teacher,
+        out,
+        sequence_length=sequence_length,
+        max_megabytes=max_megabytes,
+        overwrite=overwrite,
+    )
+    if prepared.finished_before:
+        return _answer(out, prepared.corpus)
+    prepared.write()
+    return _answer(out, prepared.corpus, seconds=time.monotonic() - started_s)
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """A corpus, and the folder that it goes to; nothing of it is on disk before `write`.
+
+    Attributes:
+        folder: of the corpus, claimed.
+        corpus: the corpus.
+    """
+
+    folder: OutputFolder
+    corpus: TokenCorpus
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A corpus that is finished.
+
+        Raises:
+            InputError: if there is none, or it is damaged.
+        """
+        return cls(OutputFolder(path, _COMMAND, {}, "finished"), load_corpus(path))
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
+    def finished_before(self) -> bool:
+        """Whether the folder already holds it."""
+        return self.folder.state == "finished"
+
+    def write(self) -> None:
+        """Writes the corpus, unless its folder already holds it.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        if not self.finished_before:
+            self.folder.begin(CORPUS_FILES)
+            save_corpus(self.path, self.corpus)
+            self.folder.finish()
+
+
+def prepare(
+    corpus: str,
+    teacher: Path,
+    out: Path,
+    *,
+    sequence_length: int,
+    max_megabytes: float | None,
+    overwrite: bool,
+) -> PreparedCorpus:
+    """Makes the corpus that the options ask for, or reads it if `out` holds it already.
+
+    Raises:
+        InputError: if an option is wrong, or `out` belongs to something else.
+    """
     check_sequence_length(sequence_length)
     request = {
         # The documentation on a machine changes with every package; what was prepared stays.
-        "corpus": corpus if corpus == PYTHON_DOCS else _hash_of_text(Path(corpus)),
+        "corpus": corpus_identity(corpus),
         "tokenizer": _hash_of_tokenizer(teacher),
         "sequence_length": sequence_length,
         "max_megabytes": max_megabytes,
@@ -64,24 +137,27 @@ def prepare_corpus_command(
     max_characters = _characters(max_megabytes)
     folder = OutputFolder.claim(out, _COMMAND, request, files=CORPUS_FILES, overwrite=overwrite)
     if folder.state == "finished":
-        return _answer(out, load_corpus(out))
-    started_s = time.monotonic()
+        return PreparedCorpus(folder, load_corpus(out))
     with _spinner(f"reading {corpus}"):
         made = make_corpus(
             corpus, teacher, sequence_length=sequence_length, max_characters=max_characters
         )
-    folder.begin(CORPUS_FILES)
-    save_corpus(out, made)
-    folder.finish()
-    return _answer(out, made, seconds=time.monotonic() - started_s)
+    return PreparedCorpus(folder, made)
 
 
-def _hash_of_text(path: Path) -> str:
+def corpus_identity(corpus: str) -> str:
+    """What tells one `--corpus` from another: `python-docs`, or the SHA-256 of a text file.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    if corpus == PYTHON_DOCS:
+        return corpus
     try:
-        return sha256_file(path)
+        return sha256_file(Path(corpus))
     except OSError as error:
         raise InputError(
-            f"cannot read --corpus {path}: {error.strerror}; name a text file, or {PYTHON_DOCS}"
+            f"cannot read --corpus {corpus}: {error.strerror}; name a text file, or {PYTHON_DOCS}"
         ) from error
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
-from autotinybert.errors import InputError
-from autotinybert.files import whole_file
+from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.files import sha256_bytes, whole_file
 from supernet.architecture import Architecture
 from supernet.batches import BatchOrder
 from supernet.checkpoint import CHECKPOINT_FILE, restore_checkpoint, save_checkpoint
@@ -21,7 +21,7 @@ from supernet.corpus import TokenCorpus
 from supernet.elastic import DepthRule
 from supernet.held_out import as_batch
 from supernet.huggingface import BertFolder
-from supernet.importance import channel_order, reorder
+from supernet.importance import ChannelOrder, channel_order, reorder
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.objectives import TeacherVariance, teacher_signals, teacher_variance
 from supernet.supernet_folder import LOG_FILE
@@ -34,7 +34,8 @@ STARTS: tuple[Start, ...] = get_args(Start)
 # of 64 tokens each, 16,000 tokens, which fixes both within a few per cent.
 _CALIBRATION_BATCHES = 8
 
-_CHECKPOINT_EVERY_S = 60.0
+# A crash costs as much training; writing one takes a second.
+CHECKPOINT_EVERY_S = 60.0
 _STEPS_PER_LOG_ROW = 10
 
 _LOG_COLUMNS = tuple(field.name for field in dataclasses.fields(StepReport))
@@ -55,21 +56,42 @@ class Lesson:
     batch_of: Callable[[int], Batch]
 
 
-def check_vocabulary(teacher: BertFolder, corpus: TokenCorpus) -> None:
+def check_corpus(corpus: TokenCorpus, teacher: BertFolder, tokenizer: Mapping[str, bytes]) -> None:
     """Refuses a corpus of another tokenizer, or sequences longer than the teacher's positions.
+
+    Args:
+        corpus: the corpus.
+        teacher: whose vocabulary has a row for every token of its own tokenizer.
+        tokenizer: the teacher's tokenizer files by name.
 
     Raises:
         InputError: saying which.
     """
-    if corpus.vocab_size > teacher.config.vocab_size:
+    name = corpus.facts.get("tokenizer_file")
+    content = tokenizer.get(str(name))
+    if (
+        content is None
+        or sha256_bytes(content) != corpus.facts.get("tokenizer_sha256")
+        or corpus.vocab_size > teacher.config.vocab_size
+    ):
         raise InputError(
-            f"the corpus was made with a vocabulary of {corpus.vocab_size}, the teacher's has "
-            f"{teacher.config.vocab_size}: prepare the corpus with the teacher's own tokenizer"
+            f"the corpus was made with another tokenizer ({name}, {corpus.vocab_size} tokens) than "
+            f"the one in {teacher.path}: make it again with prepare-corpus --teacher {teacher.path}"
         )
-    if corpus.sequence_length > teacher.config.max_positions:
+    check_positions(corpus.sequence_length, teacher)
+
+
+def check_positions(sequence_length: int, teacher: BertFolder) -> None:
+    """Refuses sequences that are longer than what a teacher reads.
+
+    Raises:
+        InputError: naming both lengths.
+    """
+    if sequence_length > teacher.config.max_positions:
         raise InputError(
-            f"the corpus has sequences of {corpus.sequence_length} tokens, the teacher reads up "
-            f"to {teacher.config.max_positions}: prepare it with a shorter --sequence-length"
+            f"sequences of {sequence_length} tokens are too long for the teacher in "
+            f"{teacher.path}: it reads up to {teacher.config.max_positions}; choose a shorter "
+            "--sequence-length"
         )
 
 
@@ -81,9 +103,16 @@ def training_batches(corpus: TokenCorpus, *, batch_size: int, seed: int) -> Call
 
 
 def measure_variance(teacher: SuperPLM, batch_of: Callable[[int], Batch]) -> TeacherVariance:
-    """The variance of a teacher's signals over the first batches."""
+    """The variance of a teacher's signals over the first batches.
+
+    Raises:
+        InputError: if they do not vary: there is nothing to learn then.
+    """
     batches = map(batch_of, range(_CALIBRATION_BATCHES))
-    return teacher_variance(teacher_signals(teacher, *batch) for batch in batches)
+    variance = teacher_variance(teacher_signals(teacher, *batch) for batch in batches)
+    if not (variance.scores > 0 and variance.hidden > 0):
+        raise InputError("the teacher says the same of every token: give one that was trained")
+    return variance
 
 
 def student_from_teacher(
@@ -101,13 +130,28 @@ def student_from_teacher(
         depth_rule: how shallower slices choose layers.
         ordered: put important channels first; without it they stay as the teacher has them.
     """
-    weights = dict(teacher.weights)
-    size = teacher.config.largest.hidden_size
-    position = torch.arange(size)
+    order = None
     if ordered:
         order = channel_order(teacher.model(), map(batch_of, range(_CALIBRATION_BATCHES)))
-        weights = reorder(weights, order)
-        position = order.hidden
+    return student_in_order(teacher, order, depth_rule=depth_rule)
+
+
+def student_in_order(
+    teacher: BertFolder, order: ChannelOrder | None, *, depth_rule: DepthRule
+) -> tuple[SuperPLM, nn.Linear]:
+    """A SuperPLM that is the teacher with its channels in some order, and the way back.
+
+    Args:
+        teacher: whose weights it starts from.
+        order: of its channels; None leaves them as they are.
+        depth_rule: how shallower slices choose layers.
+
+    Returns:
+        The SuperPLM, and the projection from its hidden state to the teacher's.
+    """
+    size = teacher.config.largest.hidden_size
+    weights = teacher.weights if order is None else reorder(teacher.weights, order)
+    position = torch.arange(size) if order is None else order.hidden
     projection = nn.Linear(size, size)
     with torch.no_grad():
         projection.weight.zero_()
@@ -143,7 +187,7 @@ def train_in_folder(
     *,
     clock_s: Callable[[], float],
     on_step: Callable[[StepReport], None] = lambda _: None,
-    checkpoint_every_s: float = _CHECKPOINT_EVERY_S,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> None:
     """Trains, with a log and checkpoints in a folder; goes on from the checkpoint that is there.
 
@@ -158,7 +202,7 @@ def train_in_folder(
         checkpoint_every_s: seconds between checkpoints.
 
     Raises:
-        DamagedFileError: if the checkpoint is damaged.
+        DamagedFileError: if the checkpoint or the log is damaged.
         WorkError: if the loss is no finite number any more.
     """
     path = folder / CHECKPOINT_FILE
@@ -198,10 +242,8 @@ class _Log:
         self._rows: list[list[str]] = []
         self._pending: list[StepReport] = []
         if path.exists() and step:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))[1:]
             # Steps after the checkpoint are made again.
-            self._rows = [row for row in rows if row and int(row[0]) <= step]
+            self._rows = [row for row in _read_rows(path) if int(row[0]) <= step]
 
     def add(self, report: StepReport) -> None:
         self._pending.append(report)
@@ -218,10 +260,36 @@ class _Log:
     def _flush(self) -> None:
         if not self._pending:
             return
-        last = self._pending[-1].to_json()
+        last: dict[str, Any] = self._pending[-1].to_json()
         for name in ("largest_loss", "sampled_loss"):
             values = [getattr(report, name) for report in self._pending]
             last[name] = None if None in values else float(np.mean(values))
-        cells = ("" if value is None else f"{value:.6g}" for value in last.values())
-        self._rows.append(list(cells))
+        self._rows.append([_cell(value) for value in last.values()])
         self._pending = []
+
+
+def _cell(value: int | float | None) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return "" if value is None else f"{value:.6g}"
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    """The rows of a log, below its header.
+
+    Raises:
+        DamagedFileError: if it is not as it was written.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        if tuple(header) != _LOG_COLUMNS or any(len(row) != len(header) for row in rows):
+            raise ValueError("other columns")
+        for row in rows:
+            int(row[0])
+            [float(cell) for cell in row if cell]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DamagedFileError(
+            f"{path} is not as it was written ({error}): remove it, the training does not need it"
+        ) from error
+    return rows

@@ -53,11 +53,14 @@ class HeldOutLoss:
     def __call__(
         self, student: SuperPLM, projection: nn.Linear, architecture: Architecture | None = None
     ) -> HeldOutScore:
-        """The score of a slice, batches weighted by their tokens."""
-        weighted = np.zeros(3)
+        """The score of a slice: the mean over all tokens, and over all pairs of tokens."""
+        sums, counts = np.zeros(2), np.zeros(2)
         for (input_ids, mask), signals in zip(self._batches, self._signals, strict=True):
             output = student(input_ids, mask, architecture=architecture, with_scores=True)
             loss = distillation_loss(output, projection, signals, self._variance)
-            tokens = int(mask.sum())
-            weighted += tokens * np.array([float(loss.scores), float(loss.hidden), 1.0])
-        return HeldOutScore(*(weighted[:2] / weighted[2]).tolist())
+            # What each term is a mean over: so the score is the same for any size of batches.
+            lengths = mask.sum(1)
+            count = np.array([int(lengths.square().sum()), int(lengths.sum())])
+            sums += count * np.array([float(loss.scores), float(loss.hidden)])
+            counts += count
+        return HeldOutScore(*(sums / counts).tolist())

@@ -5,6 +5,7 @@ Only files are read, no code of a folder is run, and weights that are a pickle a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autotinybert.errors import InputError
-from autotinybert.files import sha256_file
+from autotinybert.files import canonical_json, sha256_file, sha256_text
 from supernet.architecture import Architecture
 from supernet.cost import TYPE_VOCAB_SIZE
 from supernet.model import SuperPLM, SuperPLMConfig
@@ -43,7 +44,7 @@ class BertFolder:
         path: the folder.
         config: its shape and sizes.
         weights: float32, under the names of `weight_shapes`.
-        sha256: of the file of weights.
+        sha256: of what decides its outputs: the file of weights, and `config`.
     """
 
     path: Path
@@ -84,9 +85,10 @@ def read_bert_folder(path: Path) -> BertFolder:
         raise InputError(
             f"{weights_path} is no whole safetensors file ({error}): fetch or save it again"
         ) from error
-    return BertFolder(
-        path, config, _encoder_weights(stored, config, weights_path), sha256_file(weights_path)
-    )
+    weights = _encoder_weights(stored, config, weights_path)
+    # The heads and the epsilon stand in no weight.
+    facts = {**dataclasses.asdict(config), "weights": sha256_file(weights_path)}
+    return BertFolder(path, config, weights, sha256_text(canonical_json(facts)))
 
 
 def _read_config(path: Path) -> SuperPLMConfig:
@@ -126,15 +128,27 @@ def _config_from(document: Mapping[str, Any], path: Path) -> SuperPLMConfig:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{path}: {name} must be a positive integer, not {value!r}")
     epsilon = document.get("layer_norm_eps", 1e-12)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
-        raise InputError(f"{path}: layer_norm_eps must be from 0 to 1, not {epsilon!r}")
-    sizes = {ours: document[theirs] for theirs, ours in _SIZES.items()}
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise InputError(f"{path}: layer_norm_eps must be between 0 and 1, not {epsilon!r}")
     return SuperPLMConfig(
-        largest=Architecture(**sizes, qkv_size=document["hidden_size"]),
+        largest=_shape(document, path),
         vocab_size=document["vocab_size"],
         max_positions=document["max_position_embeddings"],
         layer_norm_epsilon=float(epsilon),
     )
+
+
+def _shape(document: Mapping[str, Any], path: Path) -> Architecture:
+    hidden_size, heads = document["hidden_size"], document["num_attention_heads"]
+    if hidden_size % heads:
+        raise InputError(
+            f"{path}: hidden_size {hidden_size} is not divisible by num_attention_heads {heads}"
+        )
+    sizes = {ours: document[theirs] for theirs, ours in _SIZES.items()}
+    try:
+        return Architecture(**sizes, qkv_size=hidden_size)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _encoder_weights(
@@ -160,7 +174,9 @@ def _encoder_weights(
                 f"{path}: {name} has shape {list(value.shape)}, but its config.json says "
                 f"{list(shape)}"
             )
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise InputError(f"{path}: {name} holds values that are not finite numbers")
+        if not value.is_floating_point():
+            raise InputError(f"{path}: {name} is {value.dtype}: save the model in float32")
         weights[name] = value.float()
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise InputError(f"{path}: {name} holds values that are not finite numbers")
     return weights

@@ -13,7 +13,7 @@ teacher.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,12 +78,23 @@ def check_heads(space: Space, teacher: Architecture) -> None:
     Raises:
         InputError: naming both.
     """
-    heads = teacher.num_heads
-    if space.num_heads != (heads,):
-        found = ", ".join(map(str, space.num_heads))
+    _check_same_heads(f"space {space.name}", space.num_heads, teacher)
+
+
+def check_heads_of(student: Architecture, teacher: Architecture) -> None:
+    """Refuses an encoder whose heads cannot be compared with the teacher's one by one.
+
+    Raises:
+        InputError: naming both.
+    """
+    _check_same_heads(str(student), (student.num_heads,), teacher)
+
+
+def _check_same_heads(what: str, heads: Sequence[int], teacher: Architecture) -> None:
+    if tuple(heads) != (teacher.num_heads,):
         raise InputError(
-            f"space {space.name} has {found} heads, the teacher {heads}: attention scores are "
-            "compared head by head, so use a space with as many heads as the teacher"
+            f"{what} has {', '.join(map(str, heads))} heads, the teacher {teacher.num_heads}: "
+            "attention scores are compared head by head, so use as many heads as the teacher has"
         )
 
 

@@ -19,7 +19,7 @@ from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import sha256_bytes, sha256_file, whole_binary_file
 from supernet.encoder import ENCODER_FILES, Encoder, load_encoder, save_encoder
 from supernet.supernet_folder import Origin
-from supernet.tokenizer_files import TOKENIZER_FILES
+from supernet.tokenizer_files import write_tokenizer_files
 
 PROJECTION_FILE = "projection.safetensors"
 STUDENT_FILES = (*ENCODER_FILES, PROJECTION_FILE)
@@ -50,17 +50,14 @@ def save_student(folder: Path, student: Student, tokenizer: Mapping[str, bytes])
     Raises:
         InputError: if the folder cannot be written.
     """
-    for name in TOKENIZER_FILES:
-        if name in tokenizer:
-            with whole_binary_file(folder / name) as file:
-                file.write(tokenizer[name])
+    write_tokenizer_files(folder, tokenizer)
     content = save({name: value.detach() for name, value in student.projection.named_parameters()})
     with whole_binary_file(folder / PROJECTION_FILE) as file:
         file.write(content)
     extra = {
         "origin": student.origin.to_json(folder),
         "history": [dict(step) for step in student.history],
-        "projection_sha256": sha256_bytes(content),
+        "projection": {"sha256": sha256_bytes(content)},
     }
     save_encoder(folder, student.encoder, extra=extra)
 
@@ -80,7 +77,7 @@ def load_student(folder: Path) -> Student:
             "train-model wrote"
         )
     try:
-        if sha256_file(path) != extra["projection_sha256"]:
+        if sha256_file(path) != extra["projection"]["sha256"]:
             raise DamagedFileError(f"{path} is not as it was written: {_REMEDY}")
         tensors = load_file(path)
         teacher_size, hidden_size = tensors["weight"].shape

@@ -52,7 +52,7 @@ class Origin:
 
     Attributes:
         teacher: the folder of the teacher.
-        teacher_sha256: of its weights.
+        teacher_sha256: of its weights and sizes.
         corpus: the folder of the token corpus.
         corpus_sha256: of its `corpus.json`.
         variance: the unit of each loss term.
@@ -97,11 +97,17 @@ class Origin:
         Raises:
             InputError: if it is not.
         """
-        found = read_bert_folder(self.teacher)
+        try:
+            found = read_bert_folder(self.teacher)
+        except InputError as error:
+            raise InputError(
+                f"the teacher that was distilled from cannot be read: {error}; restore it, or "
+                "train anew"
+            ) from error
         if found.sha256 != self.teacher_sha256:
             raise InputError(
                 f"the teacher in {self.teacher} is not the one that was distilled from (other "
-                "weights): restore it, or train anew"
+                "weights or sizes): restore it, or train anew"
             )
         return found
 
@@ -191,7 +197,8 @@ def load_supernet(folder: Path) -> Supernet:
     path, weights_path = folder / SUPERNET_FILE, folder / WEIGHTS_FILE
     if not path.exists():
         raise InputError(
-            f"no finished SuperPLM in {folder}: make one with train-supernet --out {folder}"
+            f"no finished SuperPLM in {folder}: make one, or go on with it, with train-supernet "
+            f"--out {folder}"
         )
     document = read_signed_json(
         path, kind="superplm", schema_version=SCHEMA_VERSION, remedy=_REMEDY
@@ -231,7 +238,9 @@ def load_supernet(folder: Path) -> Supernet:
         raise DamagedFileError(
             f"cannot read {weights_path}: {error.strerror}; {_REMEDY}"
         ) from error
-    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, DamagedFileError):
-            raise
+    except DamagedFileError:
+        raise
+    except (
+        SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError
+    ) as error:  # fmt: skip
         raise DamagedFileError(f"{folder} holds no SuperPLM ({error}): {_REMEDY}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotinybert.errors import InputError
+from autotinybert.files import whole_binary_file
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -43,6 +44,17 @@ def read_tokenizer_files(folder: Path) -> dict[str, bytes]:
             "into it"
         )
     return files
+
+
+def write_tokenizer_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a tokenizer's files into a folder that is already there.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    for name, content in files.items():
+        with whole_binary_file(folder / name) as file:
+            file.write(content)
 
 
 def check_tokenizer_files(files: Mapping[str, bytes], vocab_size: int) -> None:

@@ -2,62 +2,42 @@
 
 from __future__ import annotations
 
-import csv
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, sha256_file, whole_binary_file
-from autotinybert.text_table import text_table
+from autotinybert.files import REQUEST_FILE, OutputFolder, sha256_bytes, sha256_file
 from supernet.architecture import Architecture
 from supernet.checkpoint import CHECKPOINT_FILE
-from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
-from supernet.corpus_cli import prepare_corpus_command
+from supernet.corpus import CORPUS_FILE, CORPUS_FILES
+from supernet.corpus_cli import PreparedCorpus, corpus_identity, prepare
 from supernet.demo_teacher import DEMO_TEACHER, teacher_folder
-from supernet.distilling import (
-    STARTS,
-    Lesson,
-    check_vocabulary,
-    measure_variance,
-    student_from_random,
-    student_from_teacher,
-    train_in_folder,
-    training_batches,
-)
+from supernet.distilling import STARTS, Start, check_corpus, check_positions
 from supernet.elastic import DEPTH_RULES, DepthRule
-from supernet.encoder import ENCODER_FILES
-from supernet.extraction import as_model, extract
-from supernet.held_out import HeldOutLoss
+from supernet.encoder import ENCODER_FILE
 from supernet.huggingface import BertFolder, read_bert_folder
-from supernet.objectives import check_heads
+from supernet.objectives import check_heads, check_heads_of
 from supernet.space_file import load_space, space_document
-from supernet.student_folder import STUDENT_FILES, Student, load_student, save_student
-from supernet.supernet_folder import (
-    LOG_FILE,
-    SUPERNET_FILE,
-    WEIGHTS_FILE,
-    Origin,
-    Supernet,
-    load_supernet,
-    save_supernet,
+from supernet.student_folder import STUDENT_FILES, load_student
+from supernet.supernet_folder import LOG_FILE, SUPERNET_FILE, WEIGHTS_FILE, load_supernet
+from supernet.tokenizer_files import (
+    TOKENIZER_FILES,
+    check_tokenizer_files,
+    read_tokenizer_files,
 )
-from supernet.tokenizer_files import read_tokenizer_files
-from supernet.training import StepReport, TrainingSettings, TrainingState, shapes_of_step
+from supernet.training import TrainingSettings
+from supernet.training_report import last_log_row, model_answer, progress_line, supernet_answer
+from supernet.training_runs import ModelRun, SupernetRun
 
 CORPUS_FOLDER = "corpus"
 
 _DEFAULT_MINUTES = 30.0
-
-# Shapes whose held-out loss is shown when training is done: what a user may expect of a search.
-_SHOWN_SHAPES = 5
+_DEFAULT_SEQUENCE_LENGTH = 64
 
 
 def train_supernet(
@@ -91,7 +71,10 @@ def train_supernet(
             "(default from random weights)."
         ),
     ] = None,
-    sequence_length: Annotated[int, typer.Option(help="Most tokens of a sequence.")] = 64,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(help=f"Most tokens of a sequence; default {_DEFAULT_SEQUENCE_LENGTH}."),
+    ] = None,
     max_megabytes: Annotated[
         float | None, typer.Option(help="Take no more text than this.")
     ] = None,
@@ -115,20 +98,29 @@ def train_supernet(
     settings = _settings(
         steps, minutes, shapes_per_batch=shapes_per_batch, learning_rate=learning_rate, seed=seed
     )
+    begins = _start(start)
+    rule = _depth_rule(depth_rule, begins)
     read = read_bert_folder(teacher_folder(teacher))
-    shape = _largest(start, largest, read)
-    rule = _depth_rule(depth_rule, start)
+    shape = _largest(begins, largest, read)
     chosen = load_space(space).clipped(shape)
     check_heads(chosen, read.config.largest)
+    check_heads_of(shape, read.config.largest)
     tokenizer = read_tokenizer_files(read.path)
+    check_tokenizer_files(tokenizer, read.config.vocab_size)
+    _check_apart(out, read.path, "the teacher")
+    _check_apart(out, Path(corpus), "the corpus")
+    length = _DEFAULT_SEQUENCE_LENGTH if sequence_length is None else sequence_length
+    ready = _ready_corpus(corpus, sequence_length, max_megabytes)
+    check_positions(ready.corpus.sequence_length if ready else length, read)
     request = {
         "teacher": read.sha256,
-        "corpus": corpus,
+        "tokenizer": {name: sha256_bytes(found) for name, found in tokenizer.items()},
+        "corpus": sha256_file(ready.path / CORPUS_FILE) if ready else corpus_identity(corpus),
         "space": space_document(chosen),
-        "start": start,
+        "start": begins,
         "largest": str(shape),
         "depth_rule": rule,
-        "sequence_length": sequence_length,
+        "sequence_length": ready.corpus.sequence_length if ready else length,
         "max_megabytes": max_megabytes,
         "batch_size": batch_size,
         "settings": settings.to_json(),
@@ -136,58 +128,36 @@ def train_supernet(
     files = (SUPERNET_FILE, WEIGHTS_FILE, LOG_FILE)
     folder = OutputFolder.claim(out, "train-supernet", request, files=files, overwrite=overwrite)
     if folder.state == "finished":
-        return _supernet_answer(load_supernet(out), {}, finished_before=True)
-    folder.begin((*files, CHECKPOINT_FILE, *tokenizer))
-    corpus_folder, tokens = _corpus(
-        corpus, read, out, sequence_length, max_megabytes, overwrite=overwrite
+        return supernet_answer(load_supernet(out), {}, finished_before=True)
+    # Everything is read and checked before anything is written.
+    text = ready or prepare(
+        corpus,
+        read.path,
+        out / CORPUS_FOLDER,
+        sequence_length=length,
+        max_megabytes=max_megabytes,
+        overwrite=overwrite and folder.state == "new",
     )
-    check_vocabulary(read, tokens)
-    batch_of = training_batches(tokens, batch_size=batch_size, seed=seed)
-    model = read.model()
-    lesson = Lesson(model, measure_variance(model, batch_of), batch_of)
-    if start == "teacher":
-        resumed = (out / CHECKPOINT_FILE).exists()  # the order is in the checkpoint then
-        student, projection = student_from_teacher(
-            read, batch_of, depth_rule=rule, ordered=not resumed
-        )
-    else:
-        student, projection = student_from_random(read, shape, depth_rule=rule, seed=seed)
-    state = TrainingState(student, projection)
-    with _progress_line(settings) as on_step:
-        train_in_folder(
-            out,
-            state,
-            lesson,
-            lambda step: shapes_of_step(chosen, shape, settings, step),
-            settings,
-            clock_s=time.monotonic,
-            on_step=on_step,
-        )
-    held_out = HeldOutLoss(model, lesson.variance, tokens.splits["search"])
-    losses = {
-        str(found): held_out(student, projection, found).loss
-        for found in dict.fromkeys([shape, *chosen.space_filling(_rng(seed), _SHOWN_SHAPES)])
-    }
-    _write_tokenizer(out, tokenizer)
-    origin = Origin(
-        teacher=read.path,
-        teacher_sha256=read.sha256,
-        corpus=corpus_folder,
-        corpus_sha256=sha256_file(corpus_folder / CORPUS_FILE),
-        variance=lesson.variance,
+    check_corpus(text.corpus, read, tokenizer)
+    # A corpus of the request before would be in the way of this one's, were it interrupted here.
+    stale = () if text.finished_before else (*CORPUS_FILES, REQUEST_FILE)
+    in_corpus = (f"{CORPUS_FOLDER}/{name}" for name in stale)
+    folder.begin((*files, CHECKPOINT_FILE, *TOKENIZER_FILES, *in_corpus))
+    text.write()
+    planned = SupernetRun(
+        teacher=read,
+        tokenizer=tokenizer,
+        space=chosen,
+        largest=shape,
+        start=begins,
+        depth_rule=rule,
+        settings=settings,
+        batch_size=batch_size,
     )
-    training = {
-        "start": start,
-        "settings": settings.to_json(),
-        "batch_size": batch_size,
-        "steps": state.step,
-        "elapsed_s": round(state.elapsed_s, 1),
-        "held_out_losses": losses,
-    }
-    save_supernet(out, student, projection, chosen, origin, training)
-    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
-    folder.finish()
-    return _supernet_answer(load_supernet(out), _last_log_row(out))
+    with progress_line(settings) as on_step:
+        planned.train(out, text.corpus, text.path, clock_s=time.monotonic, on_step=on_step)
+    _finish(folder)
+    return supernet_answer(load_supernet(out), last_log_row(out))
 
 
 def train_model(
@@ -211,65 +181,28 @@ def train_model(
     """
     del json, version  # the frame around every command reads them
     settings = _settings(steps, minutes, shapes_per_batch=1, learning_rate=learning_rate, seed=seed)
+    _check_apart(out, model, "what is trained")
     student = load_student(model)
-    if out.resolve() == model.resolve():
-        raise InputError(f"--out {out} is what is trained: choose another folder")
     tokenizer = read_tokenizer_files(model)
     request = {
-        "model": sha256_file(model / ENCODER_FILES[-1]),
+        "model": sha256_file(model / ENCODER_FILE),
         "batch_size": batch_size,
         "settings": settings.to_json(),
     }
     files = (*STUDENT_FILES, LOG_FILE)
     folder = OutputFolder.claim(out, "train-model", request, files=files, overwrite=overwrite)
     if folder.state == "finished":
-        return _model_answer(out, load_student(out), {}, finished_before=True)
-    read, tokens = student.origin.read_teacher(), student.origin.read_corpus()
-    folder.begin((*files, CHECKPOINT_FILE))
-    teacher = read.model()
-    variance = student.origin.variance
-    lesson = Lesson(teacher, variance, training_batches(tokens, batch_size=batch_size, seed=seed))
-    state = TrainingState(as_model(student.encoder), student.projection)
-    architecture = student.encoder.architecture
-    held_out = {
-        name: HeldOutLoss(teacher, variance, tokens.splits[name]) for name in ("search", "test")
-    }
-
-    def losses() -> dict[str, float]:
-        return {
-            name: score(state.student, state.projection).loss for name, score in held_out.items()
-        }
-
-    before = losses()
-    with _progress_line(settings) as on_step:
-        train_in_folder(
-            out,
-            state,
-            lesson,
-            lambda _: [architecture],
-            settings,
-            clock_s=time.monotonic,
-            on_step=on_step,
-        )
-    step = {
-        "did": "train-model",
-        "settings": settings.to_json(),
-        "batch_size": batch_size,
-        "steps": state.step,
-        "elapsed_s": round(state.elapsed_s, 1),
-        "held_out_loss_before": before,
-        "held_out_loss": losses(),
-    }
-    trained = Student(
-        extract(state.student, architecture),
-        state.projection,
-        student.origin,
-        (*student.history, step),
+        return model_answer(out, load_student(out), {}, finished_before=True)
+    teacher, corpus = student.origin.read_teacher(), student.origin.read_corpus()
+    check_heads_of(student.encoder.architecture, teacher.config.largest)
+    folder.begin((*files, CHECKPOINT_FILE, *TOKENIZER_FILES))
+    planned = ModelRun(
+        student=student, tokenizer=tokenizer, settings=settings, batch_size=batch_size
     )
-    save_student(out, trained, tokenizer)
-    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
-    folder.finish()
-    return _model_answer(out, load_student(out), _last_log_row(out))
+    with progress_line(settings) as on_step:
+        planned.train(out, teacher, corpus, clock_s=time.monotonic, on_step=on_step)
+    _finish(folder)
+    return model_answer(out, load_student(out), last_log_row(out))
 
 
 def _settings(steps: int | None, minutes: float | None, **others: Any) -> TrainingSettings:
@@ -280,10 +213,24 @@ def _settings(steps: int | None, minutes: float | None, **others: Any) -> Traini
     return TrainingSettings(steps=steps, minutes=minutes, **others)
 
 
-def _largest(start: str, largest: str | None, teacher: BertFolder) -> Architecture:
+def _start(name: str) -> Start:
+    for start in STARTS:
+        if start == name:
+            return start
+    raise InputError(f"no --start {name!r}: use {' or '.join(STARTS)}")
+
+
+def _depth_rule(name: str | None, start: Start) -> DepthRule:
+    if name is None:
+        return "evenly-spaced" if start == "teacher" else "first"
+    for rule in DEPTH_RULES:
+        if rule == name:
+            return rule
+    raise InputError(f"no --depth-rule {name!r}: use {' or '.join(DEPTH_RULES)}")
+
+
+def _largest(start: Start, largest: str | None, teacher: BertFolder) -> Architecture:
     """The SuperPLM's own shape."""
-    if start not in STARTS:
-        raise InputError(f"no --start {start!r}: use {' or '.join(STARTS)}")
     if largest is None:
         return teacher.config.largest
     shape = Architecture.parse(largest)
@@ -295,142 +242,37 @@ def _largest(start: str, largest: str | None, teacher: BertFolder) -> Architectu
     return shape
 
 
-def _depth_rule(rule: str | None, start: str) -> DepthRule:
-    if rule is None:
-        return "evenly-spaced" if start == "teacher" else "first"
-    if rule not in DEPTH_RULES:
-        raise InputError(f"no --depth-rule {rule!r}: use {' or '.join(DEPTH_RULES)}")
-    return rule
+def _check_apart(out: Path, other: Path, what: str) -> None:
+    """Refuses to write into a folder that is read from."""
+    if out.resolve() == other.resolve():
+        raise InputError(f"--out {out} is the folder of {what}: choose another one")
 
 
-def _corpus(
-    corpus: str,
-    teacher: BertFolder,
-    out: Path,
-    sequence_length: int,
-    max_megabytes: float | None,
-    *,
-    overwrite: bool,
-) -> tuple[Path, TokenCorpus]:
-    """The token corpus that `--corpus` names, prepared if need be."""
+def _ready_corpus(
+    corpus: str, sequence_length: int | None, max_megabytes: float | None
+) -> PreparedCorpus | None:
+    """The token corpus that `--corpus` names; None if it names text."""
     path = Path(corpus)
-    if (path / CORPUS_FILE).exists():
-        return path, load_corpus(path)
-    if path.is_dir():
-        raise InputError(f"{path} holds no {CORPUS_FILE}: make it with prepare-corpus --out {path}")
-    path = out / CORPUS_FOLDER
-    prepare_corpus_command(
-        corpus=corpus,
-        teacher=teacher.path,
-        out=path,
-        sequence_length=sequence_length,
-        max_megabytes=max_megabytes,
-        overwrite=overwrite,
-    )
-    return path, load_corpus(path)
-
-
-def _rng(seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, 2])
-
-
-def _write_tokenizer(folder: Path, tokenizer: Mapping[str, bytes]) -> None:
-    for name, content in tokenizer.items():
-        with whole_binary_file(folder / name) as file:
-            file.write(content)
-
-
-@contextmanager
-def _progress_line(settings: TrainingSettings) -> Iterator[Callable[[StepReport], None]]:
-    """Step, speed, losses and time left on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with Progress(
-        TextColumn("step {task.fields[step]}"),
-        BarColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=console,
-    ) as bar:
-        task = bar.add_task("", total=1.0, step=0, text="")
-
-        def show(report: StepReport) -> None:
-            minutes, seconds = divmod(round(report.remaining_s), 60)
-            sampled = "" if report.sampled_loss is None else f", sampled {report.sampled_loss:.2f}"
-            bar.update(
-                task,
-                completed=settings.progress(report.step, report.elapsed_s),
-                step=report.step,
-                text=f"{report.tokens_per_s:,.0f} tokens/s, loss {report.largest_loss:.2f}"
-                f"{sampled}, about {minutes}:{seconds:02d} left",
+    if not (path / CORPUS_FILE).exists():
+        if path.is_dir():
+            raise InputError(
+                f"{path} holds no {CORPUS_FILE}: make it with prepare-corpus --out {path}"
             )
-
-        yield show
-
-
-def _last_log_row(folder: Path) -> dict[str, float]:
-    """The last row of `training.csv`, by column; empty if there is none."""
-    with (folder / LOG_FILE).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
-
-
-def _supernet_answer(
-    supernet: Supernet, log: Mapping[str, float], *, finished_before: bool = False
-) -> Answer:
-    training: Mapping[str, Any] = supernet.document["training"]
-    losses: Mapping[str, float] = training["held_out_losses"]
-    config = supernet.model.config
-    lines = [
-        f"SuperPLM {config.largest}, {config.depth_rule} layers, from {training['start']} "
-        f"weights: {training['steps']} steps in {training['elapsed_s']:.0f} s"
-        + (f", {log['tokens_per_s']:,.0f} tokens/s" if log else ""),
-        text_table(
-            ("slice", "held-out loss"),
-            [(name, f"{loss:.3f}") for name, loss in losses.items()],
-        ),
-        f"{supernet.folder} was trained before; nothing was written"
-        if finished_before
-        else f"wrote {supernet.folder}",
-    ]
-    data = {
-        "supernet": str(supernet.folder),
-        "architecture": str(config.largest),
-        "depth_rule": config.depth_rule,
-        "space_size": supernet.space.size,
-        **training,
-        "tokens_per_s": log.get("tokens_per_s"),
-        "finished_before": finished_before,
-    }
-    return Answer(data, "\n".join(lines))
+        return None
+    ready = PreparedCorpus.read(path)
+    length = ready.corpus.sequence_length
+    if max_megabytes is not None or sequence_length not in (None, length):
+        raise InputError(
+            f"the corpus in {path} is ready, with sequences of {length} tokens: leave out "
+            "--sequence-length and --max-megabytes, or make another with prepare-corpus"
+        )
+    return ready
 
 
-def _model_answer(
-    out: Path, student: Student, log: Mapping[str, float], *, finished_before: bool = False
-) -> Answer:
-    step = student.history[-1]
-    rows = [
-        (name, f"{step['held_out_loss_before'][name]:.3f}", f"{loss:.3f}")
-        for name, loss in step["held_out_loss"].items()
-    ]
-    lines = [
-        f"{student.encoder.architecture}: {step['steps']} steps in {step['elapsed_s']:.0f} s"
-        + (f", {log['tokens_per_s']:,.0f} tokens/s" if log else ""),
-        text_table(("held-out loss", "before", "after"), rows),
-        f"{out} was trained before; nothing was written" if finished_before else f"wrote {out}",
-    ]
-    data = {
-        "model": str(out),
-        "architecture": str(student.encoder.architecture),
-        **step,
-        "tokens_per_s": log.get("tokens_per_s"),
-        "finished_before": finished_before,
-    }
-    return Answer(data, "\n".join(lines))
+def _finish(folder: OutputFolder) -> None:
+    """Marks a folder finished; until then its checkpoint is what a crash would leave."""
+    folder.finish()
+    (folder.path / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
 def train_supernet_main() -> None:

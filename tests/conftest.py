@@ -17,7 +17,7 @@ from device_profiles.target import Configuration, Target, Workload
 from device_profiles.visits import rows_of
 from profiler.campaign import VisitFailedError, run_campaign
 from profiler.plan import make_plan, sample_architectures
-from supernet.architecture import to_matrix
+from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops
 from supernet.space import kd_space
 
@@ -102,6 +102,7 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
         workloads: Sequence[Workload] = (Workload(),),
         targets: Sequence[Target] = (Target(),),
         rivals: bool = False,
+        references: Sequence[Architecture] = (),
         broken: bool = False,
     ) -> Path:
         folder = tmp_path / name
@@ -116,6 +117,7 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
             targets=targets,
             rivals=rivals,
             seed=seed,
+            references=references,
         )
         with Journal(folder / JOURNAL_FILE) as journal:
             campaign = run_campaign(
@@ -129,6 +131,7 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
                 arguments=["--target", "cpu-x86", "--seed", str(seed)],
                 campaign=campaign,
                 rows=rows_of(campaign, protocol),
+                references=references,
             )
         return folder
 

@@ -29,6 +29,8 @@ TORCH_HALF = frozenset(
         "student_folder",
         "supernet_folder",
         "training",
+        "training_report",
+        "training_runs",
     }
 )
 

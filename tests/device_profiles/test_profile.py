@@ -20,6 +20,8 @@ from device_profiles.profile import (
 )
 from device_profiles.target import Target, Workload
 from device_profiles.visits import rows_of
+from supernet.architecture import Architecture
+from supernet.published import MINILM_L6
 
 MakeProfile = Callable[..., Path]
 
@@ -31,6 +33,17 @@ def test_a_saved_profile_reads_back(make_profile: MakeProfile) -> None:
     assert set(profile.measurements.verdicts) == {"ok"}
     assert [row["name"] for row in profile.references] == ["BERT-base", "MiniLM-L6"]
     assert profile.references[0]["latency_ms"] > profile.references[1]["latency_ms"]
+
+
+def test_further_references_are_named_by_their_shape(make_profile: MakeProfile) -> None:
+    teacher = Architecture(4, 312, 1200, 12, 312)
+    references = [teacher, MINILM_L6.architecture]
+    profile = DeviceProfile.load(make_profile(configs=3, references=references))
+    names = [row["name"] for row in profile.references]
+    assert sorted(names) == ["4-312-1200-12-312", "BERT-base", "MiniLM-L6"]
+    by_name = {row["name"]: row for row in profile.references}
+    assert by_name[str(teacher)]["latency_ms"] < by_name["MiniLM-L6"]["latency_ms"]
+    assert len(profile.measurements) == 3 + 3
 
 
 def test_rows_on_disk_are_those_that_follow_from_the_journal(make_profile: MakeProfile) -> None:

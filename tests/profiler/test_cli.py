@@ -71,6 +71,32 @@ def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path
     assert "different request" in error
 
 
+def test_shapes_may_be_kept_within_a_superplm_and_others_be_references(
+    cli: Cli, tmp_path: Path
+) -> None:
+    out = tmp_path / "profile"
+    (tmp_path / "small.toml").write_text(
+        "num_layers = [1, 2]\nhidden_size = [16, 32]\nffn_size = [32, 900]\n"
+        "num_heads = [2]\nqkv_size = [24, 900]\n"
+    )
+    options = (
+        *("--target", TARGET, "--space", tmp_path / "small.toml", "--within", "2-16-40-2-24"),
+        *("--reference", "2-16-40-2-24", "--sequence-length", 4, "--out", out, "--json"),
+    )
+    code, text, _ = cli(*options)
+    assert code == 0
+    rows = {tuple(row) for row in DeviceProfile.load(out).measurements.architectures.tolist()}
+    references = {(12, 768, 3072, 12, 768), (6, 384, 1536, 12, 384), (2, 16, 40, 2, 24)}
+    assert rows == references | {(1, 16, 32, 2, 24), (2, 16, 32, 2, 24)}
+    names = {row["name"] for row in json.loads(text)["reference_rows"]}
+    assert names == {"BERT-base", "MiniLM-L6", "2-16-40-2-24"}
+    code, text, _ = cli(*options)
+    assert (code, json.loads(text)["finished_before"]) == (0, True)
+    code, _, error = cli(*options, "--reference", "1-16-32-2-24")
+    assert code == 2
+    assert "different request" in error
+
+
 def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "profile"
     command = [
@@ -109,7 +135,12 @@ def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) ->
         (("--minutes", "soon"), "see profile-device --help"),
         (("--minutes", "inf"), "--minutes inf is no time"),
         (("--minutes", "nan"), "see profile-device --help"),
-        (("--space", "kd", "--architectures", "x.csv"), "leave out --configs and --space"),
+        (("--space", "kd", "--architectures", "x.csv"), "leave out --configs, --space and --with"),
+        (("--within", "1-8-8-1-8", "--architectures", "x.csv"), "leave out --configs, --space and"),
+        (("--within", "small"), "'small' is no architecture"),
+        (("--within", "2-64-512-12-384"), "kd: hidden_size begins at 128 there, and the SuperPLM"),
+        (("--within", "1-128-132-12-180", "--configs", 3), "holds 2 shapes: ask for fewer"),
+        (("--reference", "12-768-3072-11-768"), "not divisible by num_heads 11"),
         (("--architectures", "absent.csv"), "cannot read absent.csv"),
     ],
 )

@@ -4,7 +4,8 @@ import pytest
 
 from device_profiles.target import Target, Workload
 from profiler.plan import make_plan, sample_architectures
-from supernet.published import PUBLISHED_SHAPES, REFERENCE_SHAPES
+from supernet.architecture import Architecture
+from supernet.published import BERT_BASE, MINILM_L6, PUBLISHED_SHAPES, REFERENCE_SHAPES
 from supernet.space import Space, kd_space
 
 SPACE = kd_space()
@@ -74,3 +75,33 @@ def test_order_depends_on_seed_and_round_alone() -> None:
     assert plan.shuffled(2, due) == plan.shuffled(2, due)
     assert plan.shuffled(2, due) != plan.shuffled(3, due)
     assert sorted(plan.shuffled(2, due)) == due
+
+
+def test_further_references_are_required_and_measured_once() -> None:
+    teacher = Architecture(4, 256, 1024, 4, 256)
+    plan = make_plan(
+        [teacher, *sample_architectures(SPACE, 3, seed=0)],
+        workloads=[Workload(1, 64), Workload(1, 128)],
+        targets=[Target()],
+        rivals=False,
+        seed=0,
+        references=[teacher, BERT_BASE.architecture, teacher],
+    )
+    measured = list(dict.fromkeys(c.architecture for c in plan.configurations))
+    assert measured[:3] == [BERT_BASE.architecture, MINILM_L6.architecture, teacher]
+    assert len(measured) == 3 + 3
+    assert plan.num_required == 3 * 2
+    assert plan.shortened(0) == 3 * 2
+
+
+def test_rivals_are_only_those_that_fit_within_and_references_all_the_same() -> None:
+    within = MINILM_L6.architecture
+    plan = make_plan(
+        [], workloads=[Workload()], targets=[Target()], rivals=True, seed=0, within=within
+    )
+    measured = {c.architecture for c in plan.configurations}
+    held = {shape.architecture for shape in PUBLISHED_SHAPES if within.holds(shape.architecture)}
+    assert measured == held | {BERT_BASE.architecture}
+    assert Architecture(4, 312, 1200, 12, 312) in measured
+    assert Architecture(4, 512, 2048, 8, 512) not in measured
+    assert plan.num_required == len(measured)

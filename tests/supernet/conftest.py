@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import string
 
 # Before transformers or tokenizers are imported anywhere: no test talks to a hub, and none warns
@@ -23,11 +24,14 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from torch.nn import functional
 
+from autotinybert.command import run_command
 from supernet.architecture import Architecture
+from supernet.cli import extract_model
 from supernet.elastic import DepthRule
 from supernet.encoder import Encoder
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.onnx_graph import INPUT_NAMES
+from supernet.training_cli import train_supernet
 from supernet.weights import weight_shapes
 
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -275,3 +279,153 @@ def make_bert_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def bert_folder(make_bert_folder: Callable[..., Path]) -> Path:
     return make_bert_folder()
+
+
+# Four heads of six dimensions: few enough for tests, and a space has room below it.
+TEACHER = Architecture(3, 24, 48, 4, 24)
+
+
+def _save_teacher(
+    folder: Path, architecture: Architecture, *, head: bool, seed: int, **config: Any
+) -> Any:
+    """Saves a BERT as Hugging Face does, with a tokenizer beside it, and returns it."""
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    torch.manual_seed(seed)
+    settings = BertConfig(
+        **{
+            "vocab_size": len(VOCABULARY),
+            "hidden_size": architecture.hidden_size,
+            "num_hidden_layers": architecture.num_layers,
+            "num_attention_heads": architecture.num_heads,
+            "intermediate_size": architecture.ffn_size,
+            "max_position_embeddings": 64,
+            "initializer_range": 0.4,  # attention far from uniform
+            **config,
+        }
+    )
+    model: Any = (BertForSequenceClassification if head else BertModel)(settings)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # biases are 0 and LayerNorms 1 at first
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer_document(VOCABULARY)))
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def save_teacher() -> Callable[..., Any]:
+    """Saves a teacher's folder and returns the model of transformers that was saved."""
+
+    def save(
+        folder: Path,
+        architecture: Architecture = TEACHER,
+        *,
+        head: bool = False,
+        seed: int = 0,
+        **config: Any,
+    ) -> Any:
+        return _save_teacher(folder, architecture, head=head, seed=seed, **config)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def _shared_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shared") / "teacher"
+    _save_teacher(folder, TEACHER, head=False, seed=0)
+    return folder
+
+
+@pytest.fixture
+def teacher(_shared_teacher: Path, tmp_path: Path) -> Path:
+    """A teacher's folder, 3-24-48-4-24, to do anything to."""
+    return Path(shutil.copytree(_shared_teacher, tmp_path / "teacher"))
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A text file of 240 documents, enough for three splits."""
+    rng = np.random.default_rng(0)
+    words = [word for word in WORDS if word.isalpha()]
+    documents = (
+        "\n".join(" ".join(rng.choice(words, 14)) + "." for _ in range(2)) for _ in range(240)
+    )
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(documents), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    """A space of 54 shapes, the largest of which is the teacher's."""
+    path = tmp_path / "small.toml"
+    path.write_text(
+        "num_layers = [1, 2, 3]\nhidden_size = [8, 16, 24]\nffn_size = [16, 48]\n"
+        "num_heads = [4]\nqkv_size = [8, 16, 24]\n"
+    )
+    return path
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command; returns its exit code, stdout and stderr."""
+
+    def run(function: Callable[..., Any], *argv: object) -> tuple[int, str, str]:
+        code = run_command(function, function.__name__.replace("_", "-"), [str(a) for a in argv])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(cli: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Runs a command that is given something wrong; returns the one line that it says."""
+
+    def run(function: Callable[..., Any], *argv: object) -> str:
+        code, out, error = cli(function, *argv)
+        assert (code, out) == (2, "")
+        assert error.count("\n") == 1
+        return error
+
+    return run
+
+
+@pytest.fixture
+def options(teacher: Path, text: Path, space_file: Path, tmp_path: Path) -> dict[str, object]:
+    """What a small `train-supernet` needs; `--out` is absent as yet."""
+    return {
+        "--teacher": teacher,
+        "--corpus": text,
+        "--space": space_file,
+        "--steps": 6,
+        "--batch-size": 8,
+        "--sequence-length": 32,
+        "--out": tmp_path / "out",
+    }
+
+
+@pytest.fixture
+def supernet(teacher: Path, text: Path, space_file: Path, tmp_path: Path) -> Path:
+    """The folder of a SuperPLM that was trained for two steps, with its corpus inside."""
+    out = tmp_path / "supernet"
+    train_supernet(
+        teacher=str(teacher),
+        corpus=str(text),
+        space=str(space_file),
+        steps=2,
+        batch_size=8,
+        out=out,
+    )
+    return out
+
+
+@pytest.fixture
+def student(supernet: Path, tmp_path: Path) -> Path:
+    """The folder of a slice of it, 2-16-16-4-8."""
+    out = tmp_path / "student"
+    extract_model(supernet=supernet, architecture="2-16-16-4-8", out=out)
+    return out

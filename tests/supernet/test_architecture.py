@@ -74,3 +74,35 @@ def test_matrix_round_trip_keeps_order(many: list[Architecture]) -> None:
     matrix = to_matrix(many)
     assert matrix.shape == (len(many), 5)
     assert from_matrix(matrix) == many
+
+
+@given(architectures())
+def test_a_superplm_holds_itself_and_no_larger_shape(whole: Architecture) -> None:
+    layers, hidden, ffn, heads, qkv = whole.row
+    assert whole.holds(whole)
+    for larger in (
+        Architecture(layers + 1, hidden, ffn, heads, qkv),
+        Architecture(layers, hidden + 1, ffn, heads, qkv),
+        Architecture(layers, hidden, ffn + 1, heads, qkv),
+        Architecture(layers, hidden, ffn, heads, qkv + heads),
+        Architecture(layers, hidden, ffn, heads + 1, qkv + whole.head_size),
+    ):
+        assert not whole.holds(larger)
+        assert larger.holds(whole)
+
+
+@given(architectures(), architectures(), architectures())
+def test_a_slice_of_a_slice_is_a_slice(
+    first: Architecture, second: Architecture, third: Architecture
+) -> None:
+    if first.holds(second) and second.holds(third):
+        assert first.holds(third)
+    if first.holds(second) and second.holds(first):
+        assert first == second
+
+
+def test_fewer_and_larger_heads_are_no_slice() -> None:
+    whole = Architecture(2, 48, 96, 4, 48)
+    assert whole.holds(Architecture(2, 48, 96, 2, 24))
+    assert not whole.holds(Architecture(2, 48, 96, 2, 48)), "heads of 24 dimensions, not of 12"
+    assert not whole.holds(Architecture(2, 48, 96, 6, 48)), "six heads, not four"

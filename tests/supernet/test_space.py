@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture, to_matrix
 from supernet.space import (
+    QkvRule,
     Space,
+    fast_rule,
     hf_native_space,
     kd_space,
     mlm_space,
@@ -173,3 +176,106 @@ def test_corners_bound_every_axis(name: str) -> None:
     drawn = to_matrix(space.sample(np.random.default_rng(0), 500))
     assert (drawn >= low).all()
     assert (drawn <= high).all()
+
+
+def everything(space: Space) -> set[Architecture]:
+    return {Architecture(*row) for block in space.blocks() for row in block.tolist()}
+
+
+def axis(highest: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.sets(st.integers(1, highest), min_size=1, max_size=3).map(lambda v: tuple(sorted(v)))
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    """Small spaces of every rule; some hold heads that differ in number and size."""
+    rule: QkvRule = draw(st.sampled_from(("free", "per-head", "hidden")))
+    # One head divides everything, so that no space is empty.
+    heads = tuple(sorted({1, *draw(axis(6))}))
+    qkv_sizes = {"free": axis(24), "per-head": axis(8).map(lambda v: v[:1]), "hidden": st.just(())}
+    return Space(
+        name="drawn",
+        num_layers=draw(axis(4)),
+        hidden_sizes=draw(axis(24)),
+        ffn_sizes=draw(axis(24)),
+        num_heads=heads,
+        qkv_rule=rule,
+        qkv_sizes=draw(qkv_sizes[rule]),
+    )
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Architecture:
+    heads = draw(st.integers(1, 6))
+    layers, hidden_size, ffn_size = (draw(st.integers(1, top)) for top in (4, 24, 24))
+    return Architecture(layers, hidden_size, ffn_size, heads, heads * draw(st.integers(1, 10)))
+
+
+@given(space=spaces(), largest=shapes())
+@settings(max_examples=300, deadline=None)
+def test_a_clipped_space_is_exactly_what_the_superplm_holds(
+    space: Space, largest: Architecture
+) -> None:
+    held = {shape for shape in everything(space) if largest.holds(shape)}
+    if not held:
+        with pytest.raises(InputError, match="space drawn"):
+            space.clipped(largest)
+        return
+    clipped = space.clipped(largest)
+    assert everything(clipped) == held
+    assert clipped.size == len(held)
+    assert clipped.clipped(largest) == clipped
+    assert all(corner in held for corner in clipped.corners())
+
+
+@given(space=spaces(), first=shapes(), second=shapes())
+@settings(max_examples=100, deadline=None)
+def test_clipping_twice_keeps_what_both_hold_in_either_order(
+    space: Space, first: Architecture, second: Architecture
+) -> None:
+    both = {s for s in everything(space) if first.holds(s) and second.holds(s)}
+    if both:
+        assert everything(space.clipped(first).clipped(second)) == both
+        assert everything(space.clipped(second).clipped(first)) == both
+
+
+def test_a_superplm_of_the_largest_shape_holds_the_whole_space() -> None:
+    assert kd_space().clipped(Architecture(12, 768, 3072, 12, 768)).size == kd_space().size
+    mini = kd_space().clipped(Architecture(6, 384, 1536, 12, 384))
+    assert mini.size == 6 * 65 * 353 * 18
+    assert mini.corners()[-1] == Architecture(6, 384, 1536, 12, 384)
+
+
+@pytest.mark.parametrize(
+    ("space", "largest", "message"),
+    [
+        (kd_space(), "4-64-512-12-768", "hidden_size begins at 128 there, .* ends at 64"),
+        (kd_space(), "4-256-512-4-256", "num_heads begins at 12 there, .* ends at 4"),
+        (kd_space(), "4-256-512-12-144", "qkv_size begins at 180 there, .* ends at 144"),
+        (mlm_space(), "4-256-512-12-384", "head size begins at 64 there, .* ends at 32"),
+        (hf_native_space(), "4-128-512-12-48", "into heads of 4 or less"),
+    ],
+)
+def test_a_superplm_that_holds_nothing_is_told_which_axis_is_to_blame(
+    space: Space, largest: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        space.clipped(Architecture.parse(largest))
+
+
+@given(st.integers(1, 200), st.integers(1, 400), st.integers(1, 300))
+@settings(max_examples=300)
+def test_the_fast_rule_is_the_papers_in_exact_numbers(hidden: int, ffn: int, qkv: int) -> None:
+    row = np.array([[1, hidden, ffn, 1, qkv]])
+    expected = (
+        Fraction(16, 10) * hidden <= ffn <= Fraction(19, 10) * hidden
+        and Fraction(7, 10) * hidden <= qkv <= hidden
+    )
+    assert fast_rule(row).tolist() == [expected]
+
+
+def test_the_fast_rule_holds_its_bounds_themselves() -> None:
+    rows = [(1, 320, 512, 1, 224), (1, 320, 608, 1, 320), (1, 320, 511, 1, 224)]
+    outside = [(1, 320, 609, 1, 320), (1, 320, 512, 1, 223), (1, 320, 512, 1, 321)]
+    assert fast_rule(np.array([*rows, *outside])).tolist() == [True, True, *[False] * 4]
+    assert fast_rule(np.zeros((0, 5), dtype=np.int64)).shape == (0,)

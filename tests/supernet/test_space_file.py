@@ -7,7 +7,12 @@ import pytest
 
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
-from supernet.space_file import load_space, space_from_document
+from supernet.space_file import (
+    BUILT_IN_SPACES,
+    load_space,
+    space_document,
+    space_from_document,
+)
 
 
 def test_a_space_from_toml_equals_the_one_from_json(tmp_path: Path) -> None:
@@ -97,3 +102,18 @@ def test_a_space_that_cannot_be_read_is_refused(
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         load_space(str(path) if "." in name else name)
+
+
+@pytest.mark.parametrize("name", BUILT_IN_SPACES)
+def test_a_space_is_read_back_from_its_document(name: str) -> None:
+    space = load_space(name)
+    document = json.loads(json.dumps(space_document(space)))
+    assert space_from_document(document, default_name="other") == space
+
+
+@pytest.mark.parametrize("name", BUILT_IN_SPACES)
+def test_a_clipped_space_is_read_back_with_the_superplm_that_clipped_it(name: str) -> None:
+    largest = Architecture(6, 384, 1536, 12, 768)
+    clipped = load_space(name, hidden_step=16, ffn_step=64).clipped(largest)
+    document = json.loads(json.dumps(space_document(clipped)))
+    assert space_from_document(document, default_name="other").clipped(largest) == clipped
