@@ -78,7 +78,7 @@ def train_supernet(
     max_megabytes: Annotated[
         float | None, typer.Option(help="Take no more text than this.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences of a batch.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences of a batch.")] = 16,
     shapes_per_batch: Annotated[
         int, typer.Option(min=1, help="Slices trained on each batch, the largest among them.")
     ] = 4,
@@ -168,7 +168,7 @@ def train_model(
     minutes: Annotated[
         float | None, typer.Option(help=f"Time to train instead; default {_DEFAULT_MINUTES:g}.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences of a batch.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences of a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="The highest.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the batches.")] = 1,
     overwrite: OverwriteOption = False,
