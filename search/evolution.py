@@ -13,7 +13,7 @@ import numpy as np
 
 from search.feasible import FeasibleSet
 from search.operators import cross, fit_to_budget, mutate
-from supernet.architecture import Architecture
+from supernet.architecture import Architecture, from_matrix
 
 # Tries to make a new child before a random feasible architecture takes its place.
 _MOST_TRIES = 50
@@ -26,7 +26,18 @@ class Searcher(Protocol):
         """Up to `count` feasible architectures that were not proposed before; none at the end."""
 
     def tell(self, architecture: Architecture, loss: float) -> None:
-        """Says how good one of them is; lower is better."""
+        """Says how good one of them is; lower is better.
+
+        Raises:
+            ValueError: if it was not proposed, or the loss is NaN.
+        """
+
+
+def _check_answer(proposed: set[Architecture], architecture: Architecture, loss: float) -> None:
+    if architecture not in proposed:
+        raise ValueError(f"{architecture} was not asked for")
+    if np.isnan(loss):
+        raise ValueError(f"the loss of {architecture} is NaN")
 
 
 class RandomSearch:
@@ -41,20 +52,30 @@ class RandomSearch:
         self._feasible = feasible
         self._order = np.random.default_rng(seed).permutation(len(feasible))
         self._next = 0
+        self._proposed: set[Architecture] = set()
 
     def ask(self, count: int) -> list[Architecture]:
         """Up to `count` feasible architectures that were not proposed before; none at the end."""
         places = self._order[self._next : self._next + count]
         self._next += len(places)
-        ranks = self._feasible.ranks[places]
-        return [Architecture(*row) for row in self._feasible.space.at(ranks).tolist()]
+        asked = from_matrix(self._feasible.space.at(self._feasible.ranks[places]))
+        self._proposed.update(asked)
+        return asked
 
     def tell(self, architecture: Architecture, loss: float) -> None:
-        """Does not matter to random search."""
+        """Checks the answer; what it is does not matter to random search.
+
+        Raises:
+            ValueError: if the architecture was not proposed, or the loss is NaN.
+        """
+        _check_answer(self._proposed, architecture, loss)
 
 
 class Evolution:
     """Keeps the best, mutates and crosses them, and fits the children to the budget.
+
+    Of the defaults that were tried these did best in 100 evaluations of an analytic loss, smooth
+    and rugged, under budgets that 2 to 85 % of the `kd` space meet.
 
     Args:
         feasible: what may be proposed.
@@ -75,11 +96,11 @@ class Evolution:
         *,
         seed: int,
         initial: int = 16,
-        parents: int = 10,
+        parents: int = 5,
         share_near_limit: float = 0.85,
         share_crossed: float = 0.3,
-        share_fitted: float = 0.7,
-        share_random: float = 0.1,
+        share_fitted: float = 0.9,
+        share_random: float = 0.05,
     ) -> None:
         self._feasible = feasible
         self._rng = np.random.default_rng(seed)
@@ -109,13 +130,13 @@ class Evolution:
         Raises:
             ValueError: if it was not proposed, or the loss is NaN.
         """
-        if architecture not in self._proposed:
-            raise ValueError(f"{architecture} was not asked for")
-        if np.isnan(loss):
-            raise ValueError(f"the loss of {architecture} is NaN")
+        _check_answer(self._proposed, architecture, loss)
         self._told[architecture] = loss
 
     def _propose(self) -> Architecture | None:
+        """A new feasible architecture, or None if all were proposed."""
+        if len(self._proposed) == len(self._feasible):
+            return None
         for _ in range(_MOST_TRIES):
             begins = len(self._proposed) < self._initial or not self._told
             if begins or self._rng.random() < self._share_random:
@@ -140,11 +161,8 @@ class Evolution:
             return fit_to_budget(space, child, self._feasible.__contains__, self._rng)
         return child
 
-    def _any_left(self) -> Architecture | None:
-        """Some feasible architecture that was not proposed, or None if all were."""
-        left = len(self._feasible) - len(self._proposed)
-        if left <= 0:
-            return None
+    def _any_left(self) -> Architecture:
+        """Some feasible architecture that was not proposed."""
         # One more than were proposed must hold a new one.
         drawn = self._feasible.sample(self._rng, len(self._proposed) + 1)
         return next(found for found in drawn if found not in self._proposed)

@@ -8,6 +8,8 @@ is known at once.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,10 +18,13 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from predictor.model import SlicePredictor
-from supernet.architecture import Architecture, IntMatrix, from_matrix, to_matrix
+from supernet.architecture import Architecture, IntMatrix, from_matrix
 from supernet.space import Space
 
 FloatVector = npt.NDArray[np.float64]
+
+# Architectures scored at a time: 10 MiB.
+_BLOCK = 1 << 18
 
 # Says of architectures `[N, 5]` which are to be considered at all, bool `[N]`.
 Rule = Callable[[IntMatrix], npt.NDArray[np.bool_]]
@@ -37,7 +42,7 @@ class FeasibleSet:
         high_ms: their upper bound, `[N]`.
         lowest: the architecture with the lowest bound, feasible or not.
         lowest_ms: its bound.
-        unpredicted: how many architectures lie outside the predictor's range.
+        unpredicted: how many of those considered lie outside the predictor's range.
     """
 
     space: Space
@@ -83,15 +88,11 @@ class FeasibleSet:
         kept = self.high_ms >= share * self.limit_ms
         if not kept.any():
             return self
-        return FeasibleSet(
-            space=self.space,
-            limit_ms=self.limit_ms,
+        return dataclasses.replace(
+            self,
             ranks=self.ranks[kept],
             latency_ms=self.latency_ms[kept],
             high_ms=self.high_ms[kept],
-            lowest=self.lowest,
-            lowest_ms=self.lowest_ms,
-            unpredicted=self.unpredicted,
         )
 
 
@@ -115,21 +116,28 @@ def feasible_set(
         rule_name: what to call the rule in a message.
 
     Raises:
-        InputError: if nothing meets it; names the lowest latency there is.
+        InputError: if nothing meets it; names the lowest latency there is. If the predictor
+            answers for nothing, or lacks the statistic; says why.
     """
+    predictor.calibration(statistic)  # refuses a statistic that was not measured
+    which = f"space {space.name}{f' under the {rule_name} rule' if rule_name else ''}"
+    outside: IntMatrix | None = None
     parts: list[tuple[npt.NDArray[np.int64], FloatVector, FloatVector]] = []
     lowest_ms, lowest_rank = np.inf, -1
     unpredicted = start = 0
-    for block in space.blocks():
+    for block in space.blocks(_BLOCK):
         ranks = np.arange(start, start + len(block), dtype=np.int64)
         start += len(block)
         if rule is not None:
             considered = rule(block)
             block, ranks = block[considered], ranks[considered]
         inside = np.ones(len(block), dtype=bool)
-        inside[predictor.out_of_range(block)] = False
-        unpredicted += int(np.count_nonzero(~inside))
-        if not inside.any():
+        unknown = predictor.out_of_range(block)
+        inside[unknown] = False
+        unpredicted += len(unknown)
+        if outside is None and len(unknown):
+            outside = block[unknown[0]]
+        if len(unknown) == len(block):
             continue
         ranks = ranks[inside]
         found = predictor.predict(block[inside], statistic)
@@ -138,18 +146,24 @@ def feasible_set(
             lowest_ms, lowest_rank = float(found.high_ms[best]), int(ranks[best])
         within = found.high_ms <= limit_ms
         parts.append((ranks[within], found.latency_ms[within], found.high_ms[within]))
-    which = f"space {space.name}{f' under the {rule_name} rule' if rule_name else ''}"
     if lowest_rank < 0:
-        first = from_matrix(space.at(np.zeros(1, dtype=np.int64)))[0]
-        outside = predictor.out_of_range(to_matrix([first]))
-        why = predictor.explain_out_of_range(to_matrix([first])[0]) if len(outside) else "no shape"
-        raise InputError(f"the predictor answers for nothing in {which}: {first}: {why}")
+        if outside is None:
+            raise InputError(f"there is no shape in {which}: search a space with more shapes")
+        example = "-".join(map(str, outside.tolist()))
+        why = predictor.explain_out_of_range(outside)
+        raise InputError(f"the predictor answers for nothing in {which}: {example}: {why}")
     lowest = from_matrix(space.at(np.array([lowest_rank])))[0]
     if lowest_ms > limit_ms:
         raise InputError(
             f"nothing in {which} meets {limit_ms:.4g} ms: the lowest {statistic} latency there is "
-            f"{lowest_ms:.3g} ms (upper bound of {lowest}); raise the budget above that, or give "
-            "a space with smaller shapes"
+            f"{_rounded_up(lowest_ms)} ms (upper bound of {lowest}); allow that much, or give a "
+            "space with smaller shapes"
         )
     ranks, latency_ms, high_ms = (np.concatenate(column) for column in zip(*parts, strict=True))
     return FeasibleSet(space, limit_ms, ranks, latency_ms, high_ms, lowest, lowest_ms, unpredicted)
+
+
+def _rounded_up(latency_ms: float) -> str:
+    """A latency in four digits, never below itself: as a budget, it is met."""
+    scale = 10.0 ** (3 - math.floor(math.log10(latency_ms)))
+    return f"{math.ceil(latency_ms * scale) / scale:.4g}"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+from autotinybert.errors import WorkError
 from search.evaluation import Fitness
+from supernet.architecture import Architecture
 from supernet.held_out import HeldOutLoss
+from supernet.score import HeldOutScore
 from supernet.supernet_folder import Supernet
 
 
@@ -16,8 +21,20 @@ def slice_fitness(supernet: Supernet, *, sequences: int) -> Fitness:
 
     Raises:
         InputError: if its teacher or corpus is gone or has changed.
+
+    What it returns raises WorkError if a slice's loss is no finite number.
     """
     teacher = supernet.origin.read_teacher().model()
     split = supernet.origin.read_corpus().splits["search"]
     held_out = HeldOutLoss(teacher, supernet.origin.variance, split, sequences=sequences)
-    return lambda architecture: held_out(supernet.model, supernet.projection, architecture)
+
+    def fitness(architecture: Architecture) -> HeldOutScore:
+        score = held_out(supernet.model, supernet.projection, architecture)
+        if not math.isfinite(score.loss):
+            raise WorkError(
+                f"the held-out loss of {architecture} is {score.loss}: the SuperPLM in "
+                f"{supernet.folder} has diverged; train it anew with a lower --learning-rate"
+            )
+        return score
+
+    return fitness

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from supernet.architecture import Architecture
+from supernet.architecture import Architecture, IntMatrix
 from supernet.space import Space
 
 # How far a mutation goes along an axis, in steps: mostly one, rarely many.
@@ -15,12 +15,23 @@ _MOST_STEPS = 8
 
 _AXES = ("num_layers", "hidden_size", "ffn_size", "num_heads", "qkv_size")
 
+# The columns of a space's widths: what a step along each goes along, and what it keeps. Each step
+# so goes one way in the order (hidden size, heads, QKV size), and a walk of such steps has an end.
+_WIDTH_AXES = {"hidden_size": (0, [1]), "num_heads": (1, [0]), "qkv_size": (2, [0, 1])}
+
 
 def move(space: Space, architecture: Architecture, axis: str, steps: int) -> Architecture:
     """The architecture some steps along one axis; it stops at the end of the axis.
 
-    Sizes that the space ties together move together: under `hidden`, QKV follows the hidden
-    size; under `per-head`, it follows the heads.
+    A step along the hidden size keeps the heads, unless no hidden size that way goes with them; a
+    step along the heads keeps the hidden size; a step along the QKV size keeps both. Where the
+    space ties the QKV size to one of them, it follows.
+
+    Args:
+        space: holds the architecture.
+        architecture: where the move begins.
+        axis: a field of an architecture.
+        steps: up, or down if negative.
     """
     layers, hidden_size, ffn_size, heads, qkv_size = architecture.row
     if axis == "num_layers":
@@ -28,20 +39,32 @@ def move(space: Space, architecture: Architecture, axis: str, steps: int) -> Arc
     elif axis == "ffn_size":
         ffn_size = _along(space.ffn_sizes, ffn_size, steps)
     else:
-        column = {"hidden_size": 0, "num_heads": 1, "qkv_size": 2}[axis]
-        widths = space.widths
-        current = np.array([hidden_size, heads, qkv_size])
-        value = _along(np.unique(widths[:, column]).tolist(), int(current[column]), steps)
-        candidates = widths[widths[:, column] == value]
-        # As near as the space allows in the other two, relative to their size.
-        distance = np.abs(np.log(candidates / current)).sum(axis=1)
-        hidden_size, heads, qkv_size = candidates[int(distance.argmin())].tolist()
+        width = np.array([hidden_size, heads, qkv_size])
+        hidden_size, heads, qkv_size = _move_width(space.widths, width, axis, steps).tolist()
     return Architecture(layers, hidden_size, ffn_size, heads, qkv_size)
 
 
 def _along(values: Sequence[int], value: int, steps: int) -> int:
-    place = int(np.searchsorted(values, value)) + steps
+    place = values.index(value) + steps
     return values[min(max(place, 0), len(values) - 1)]
+
+
+def _move_width(widths: IntMatrix, width: IntMatrix, axis: str, steps: int) -> IntMatrix:
+    """The width `[3]` some steps along one axis of a table of widths `[N, 3]`."""
+    column, kept = _WIDTH_AXES[axis]
+    ahead = (widths[:, column] - width[column]) * np.sign(steps) > 0
+    allowed = ahead & (widths[:, kept] == width[kept]).all(axis=1)
+    if axis == "hidden_size" and not allowed.any():
+        allowed = ahead
+    if not allowed.any():
+        return width
+    candidates = widths[allowed]
+    values = np.unique(candidates[:, column])[:: np.sign(steps)]
+    candidates = candidates[candidates[:, column] == values[min(abs(steps), len(values)) - 1]]
+    # As near as the space allows in the other two, relative to their size.
+    distance = np.abs(np.log(candidates / width)).sum(axis=1)
+    nearest: IntMatrix = candidates[int(distance.argmin())]
+    return nearest
 
 
 def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Architecture:
@@ -76,32 +99,25 @@ def fit_to_budget(
 ) -> Architecture | None:
     """The architecture moved to the edge of the budget along random axes.
 
-    One that is over it shrinks until it is within; one that is within grows until nothing more
-    fits. More width or depth rarely hurts, so the best shapes lie near the edge.
+    One that is over it shrinks until it is within; one that is within grows until no step along
+    any axis fits. More width or depth rarely hurts, so the best shapes lie near the edge.
 
     Returns:
         The architecture, or None if shrinking ends before it is feasible.
     """
     axes = _free_axes(space)
-    ends = sum(len(values) for values in (space.num_layers, space.ffn_sizes, space.widths))
-    for _ in range(ends):  # each move takes a step along some axis, so there is an end
-        if feasible(architecture):
-            break
+    while not feasible(architecture):
         smaller = [move(space, architecture, axis, -1) for axis in axes]
         smaller = [moved for moved in smaller if moved != architecture]
         if not smaller:
             return None
         architecture = smaller[int(rng.integers(len(smaller)))]
-    else:
-        return None
-    growing = list(axes)
-    while growing:
-        axis = growing[int(rng.integers(len(growing)))]
+    untried = list(axes)
+    while untried:
+        axis = untried.pop(int(rng.integers(len(untried))))
         larger = move(space, architecture, axis, 1)
         if larger != architecture and feasible(larger):
-            architecture = larger
-        else:
-            growing.remove(axis)
+            architecture, untried = larger, list(axes)
     return architecture
 
 

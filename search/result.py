@@ -30,7 +30,10 @@ EVALUATIONS_FILE = "evaluations.csv"
 JOURNAL_FILE = "evaluations.jsonl"
 SEARCH_FILES = (SEARCH_FILE, EVALUATIONS_FILE, JOURNAL_FILE)
 
-_REMEDY = "search again with search-architecture"
+_REMEDY = "search again with search-architecture --overwrite"
+
+# What reading a JSON value of another form may raise.
+_UNREADABLE = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,10 @@ def read_evaluations(journal: Journal) -> dict[Architecture, Evaluation]:
             if record["kind"] != "evaluation":
                 raise ValueError(f"unknown kind {record['kind']!r}")
             found = Evaluation.from_json(record)
-        except (LookupError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise DamagedFileError(
-                f"{journal.path} line {number} is no evaluation ({error}): {_REMEDY}"
+                f"{journal.path} line {number} is no evaluation ({error}): remove the "
+                "folder and search again"
             ) from error
         known[found.architecture] = found
     return known
@@ -159,5 +163,5 @@ def load_search(folder: Path) -> SearchResult:
         return SearchResult(
             candidates, float(document["limit_ms"]), document["statistic"], document["facts"]
         )
-    except (LookupError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise DamagedFileError(f"{path} is no search result ({error}): {_REMEDY}") from error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,6 +133,10 @@ def search_architecture(
             "graph_variant": graph_variant,
         },
     )
+    limit_ms = budget.limit_ms(references_of(loaded, part))
+    part.calibration(budget.statistic)  # refuses a statistic that was not measured
+    if out.resolve() in (supernet.resolve(), predictor.resolve()):
+        raise InputError(f"--out {out} is what is searched with: choose another folder")
     # torch takes seconds to load: what it is not needed for was checked before.
     from search.fitness import slice_fitness
     from supernet.objectives import check_heads
@@ -141,16 +144,6 @@ def search_architecture(
 
     trained = load_supernet(supernet)
     searched = searched_space(trained, space)
-    check_heads(searched, trained.origin.read_teacher().config.largest)
-    limit_ms = budget.limit_ms(references_of(loaded, part))
-    feasible = feasible_set(
-        searched,
-        part,
-        limit_ms,
-        statistic=budget.statistic,
-        rule=fast_rule if method == "fast" else None,
-        rule_name=method if method == "fast" else "",
-    )
     request = {
         "supernet": trained.sha256,
         "predictor": sha256_file(predictor / PREDICTOR_FILE),
@@ -163,32 +156,37 @@ def search_architecture(
         "seed": seed,
     }
     folder = OutputFolder.claim(out, _COMMAND, request, files=SEARCH_FILES, overwrite=overwrite)
-    unverified = loaded.key is None
     if folder.state == "finished":
         return _answer(
             out, load_search(out), allow_unverified=allow_unverified, finished_before=True
         )
+    check_heads(searched, trained.origin.read_teacher().config.largest)
+    feasible = feasible_set(
+        searched,
+        part,
+        limit_ms,
+        statistic=budget.statistic,
+        rule=fast_rule if method == "fast" else None,
+        rule_name=method if method == "fast" else "",
+    )
+    fitness = slice_fitness(trained, sequences=sequences)
     folder.create()
-    started_s = time.monotonic()
-    with (
-        Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal,
-        _progress_bar(evaluations) as on_evaluation,
-    ):
+    with Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal:
         folder.begin((SEARCH_FILE, EVALUATIONS_FILE))
         known = read_evaluations(journal)
+        with _progress_bar(evaluations, known) as on_evaluation:
 
-        def record(evaluation: Evaluation) -> None:
-            journal.append({"kind": "evaluation", **evaluation.to_json()})
-            on_evaluation(evaluation)
+            def record(evaluation: Evaluation) -> None:
+                journal.append({"kind": "evaluation", **evaluation.to_json()})
+                on_evaluation(evaluation)
 
-        fitness = slice_fitness(trained, sequences=sequences)
-        proposed, stopped = run_search(
-            make_searcher(method, feasible, seed=seed),
-            fitness,
-            known,
-            evaluations=evaluations,
-            on_evaluation=record,
-        )
+            proposed, stopped = run_search(
+                make_searcher(method, feasible, seed=seed),
+                fitness,
+                known,
+                evaluations=evaluations,
+                on_evaluation=record,
+            )
         facts = {
             "method": method,
             "seed": seed,
@@ -203,9 +201,10 @@ def search_architecture(
             "slice": dict(zip(SLICE_DEFAULTS, part.slice, strict=True)),
             "sequences": sequences,
             "stopped": stopped,
-            "elapsed_s": round(time.monotonic() - started_s, 1),
-            "unverified": unverified,
+            "elapsed_s": round(sum(found.seconds for found in proposed), 2),
+            "unverified": loaded.key is None,
             "supernet_sha256": trained.sha256,
+            "predictor_sha256": request["predictor"],
         }
         candidates = [
             Candidate(found, *feasible.predicted_ms(found.architecture)) for found in proposed
@@ -230,13 +229,21 @@ def searched_space(supernet: Supernet, name: str | None) -> Space:
         InputError: if the SuperPLM holds nothing of it.
     """
     largest = supernet.model.config.largest
-    chosen = supernet.document["space"]["name"] if name is None else name
-    if chosen in BUILT_IN_SPACES:
-        coarse = load_space(chosen, hidden_step=_HIDDEN_STEP, ffn_step=_FFN_STEP).clipped(largest)
-        fine = load_space(chosen).clipped(largest)
-        if name is not None or space_document(fine) == space_document(supernet.space):
-            return coarse
-    return supernet.space if name is None else load_space(name).clipped(largest)
+    if name is None:
+        if not _is_built_in(supernet.space, largest):
+            return supernet.space
+        name = supernet.space.name
+    if name in BUILT_IN_SPACES:
+        return load_space(name, hidden_step=_HIDDEN_STEP, ffn_step=_FFN_STEP).clipped(largest)
+    return load_space(name).clipped(largest)
+
+
+def _is_built_in(space: Space, largest: Architecture) -> bool:
+    """Whether a space is one of ours, cut to a SuperPLM, and not just named like it."""
+    if space.name in BUILT_IN_SPACES:
+        with suppress(InputError):  # the SuperPLM may hold nothing of ours
+            return space_document(load_space(space.name).clipped(largest)) == space_document(space)
+    return False
 
 
 def _check_machine(predictor: LatencyPredictor, path: Path, *, other_device: bool) -> None:
@@ -291,8 +298,10 @@ def references_of(predictor: LatencyPredictor, part: SlicePredictor) -> list[Any
 
 
 @contextmanager
-def _progress_bar(evaluations: int) -> Iterator[Callable[[Evaluation], None]]:
-    """A progress line on stderr, where that is a terminal."""
+def _progress_bar(
+    evaluations: int, known: dict[Architecture, Evaluation]
+) -> Iterator[Callable[[Evaluation], None]]:
+    """A progress line on stderr, where that is a terminal; it begins with what is known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -314,6 +323,8 @@ def _progress_bar(evaluations: int) -> Iterator[Callable[[Evaluation], None]]:
             best = min(best, evaluation.score.loss)
             bar.update(task, advance=1, best=f"{best:.3f}")
 
+        for evaluation in known.values():
+            show(evaluation)
         yield show
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,12 @@ def fake_device() -> Callable[..., FakeDevice]:
     return FakeDevice
 
 
-@pytest.fixture
-def make_profile(tmp_path: Path) -> Callable[..., Path]:
-    """Makes the folder of a finished profile, measured on a fake device."""
+@pytest.fixture(scope="session")
+def make_profile_in() -> Callable[..., Path]:
+    """Makes the folder of a finished profile, measured on a fake device, in a parent folder."""
 
     def make(
+        parent: Path,
         name: str = "profile",
         *,
         configs: int = 40,
@@ -105,7 +107,7 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
         references: Sequence[Architecture] = (),
         broken: bool = False,
     ) -> Path:
-        folder = tmp_path / name
+        folder = parent / name
         folder.mkdir()
         device = FakeDevice(seed)
         device.host = host
@@ -136,3 +138,9 @@ def make_profile(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def make_profile(tmp_path: Path, make_profile_in: Callable[..., Path]) -> Callable[..., Path]:
+    """Makes the folder of a finished profile, measured on a fake device."""
+    return functools.partial(make_profile_in, tmp_path)
