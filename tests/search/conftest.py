@@ -156,16 +156,25 @@ def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def supernet_folder(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Path) -> Path:
-    """A SuperPLM for the `kd` space, trained for two steps."""
-    folder = tmp_path_factory.mktemp("trained")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file of 200 documents, enough for three splits."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
     rng = np.random.default_rng(0)
     documents = (" ".join(rng.choice(list(LETTERS), 20)) for _ in range(200))
-    (folder / "text.txt").write_text("\n\n".join(documents))
+    path.write_text("\n\n".join(documents))
+    return path
+
+
+@pytest.fixture(scope="session")
+def supernet_folder(
+    tmp_path_factory: pytest.TempPathFactory, teacher_folder: Path, text_file: Path
+) -> Path:
+    """A SuperPLM for the `kd` space, trained for two steps."""
+    folder = tmp_path_factory.mktemp("trained")
     train_supernet(
         teacher=str(teacher_folder),
         out=folder / "supernet",
-        corpus=str(folder / "text.txt"),
+        corpus=str(text_file),
         steps=2,
         sequence_length=MAX_POSITIONS,
         batch_size=4,
