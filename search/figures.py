@@ -18,9 +18,6 @@ FloatVector = npt.NDArray[np.float64]
 
 GREEN = "#3f9b63"
 
-# Labels of named shapes that would lie on each other are moved apart by this, in points.
-_LABEL_OFFSETS = ((6, 6), (6, -12), (-6, 8), (-6, -14))
-
 
 @dataclass(frozen=True)
 class FinalModel:
@@ -78,16 +75,7 @@ def searched_cloud(
         _scatter(axes, measured, color=ORANGE, label="searched, measured", size=22, alpha=0.9)
         named = [shape for shape in profiled if shape.name]
         _scatter(axes, named, color=GREEN, label="published shapes as slices", size=34, marker="D")
-        for index, shape in enumerate(sorted(named, key=lambda shape: shape.measured_ms)):
-            offset = _LABEL_OFFSETS[index % len(_LABEL_OFFSETS)]
-            axes.annotate(
-                shape.name,
-                (shape.measured_ms, shape.loss),
-                xytext=offset,
-                textcoords="offset points",
-                ha="left" if offset[0] > 0 else "right",
-                fontsize=8,
-            )
+        _label(axes, named)
         everything = [*profiled, *measured]
         front = pareto_front([(shape.measured_ms, shape.loss) for shape in everything])
         axes.step(
@@ -120,6 +108,24 @@ def searched_cloud(
         _decimal_ticks(axes, [shape.measured_ms for shape in everything])
         figure.legend(loc="outside lower center", ncols=3, fontsize=9)
         return svg_element(figure, "Searched architectures: latency against held-out loss")
+
+
+def _label(axes: Axes, named: Sequence[ScoredShape]) -> None:
+    """Names beside points, in a column of their own so that they do not lie on each other."""
+    bottom, top = axes.get_ylim()
+    least_gap = 0.045 * (top - bottom)
+    height = np.inf
+    for shape in sorted(named, key=lambda shape: -shape.loss):
+        height = min(shape.loss + 0.3 * least_gap, height - least_gap)
+        axes.annotate(
+            shape.name,
+            (shape.measured_ms, shape.loss),
+            xytext=(1.01, height),
+            textcoords=axes.get_yaxis_transform(),
+            arrowprops={"arrowstyle": "-", "color": GREEN, "alpha": 0.35, "linewidth": 0.8},
+            va="center",
+            fontsize=8,
+        )
 
 
 def _decimal_ticks(axes: Axes, values: Sequence[float]) -> None:

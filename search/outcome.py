@@ -17,6 +17,7 @@ from supernet.encoder import load_encoder
 from supernet.published import BERT_BASE
 
 STAGE_NAMES = {
+    "corpus": "preparing the text",
     "profile": "measuring the device",
     "predictor": "fitting the predictor",
     "supernet": "training the SuperPLM",

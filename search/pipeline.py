@@ -3,14 +3,15 @@
 Every stage is one of the commands, in a folder of its own inside `--out`, called as a function. So
 each is resumable by itself, and what was run can be typed again one by one.
 
-1. `profile/`     the device is measured
-2. `predictor/`   latency as a function of shape
-3. `supernet/`    the SuperPLM is trained
-4. `search/`      shapes within the budget are evaluated
-5. `shortlist/`   the best of them are measured in a campaign of their own; the profile's shapes are
+1. `corpus/`      the text is tokenised
+2. `profile/`     the device is measured
+3. `predictor/`   latency as a function of shape
+4. `supernet/`    the SuperPLM is trained
+5. `search/`      shapes within the budget are evaluated
+6. `shortlist/`   the best of them are measured in a campaign of their own; the profile's shapes are
                   scored like those of the search, to compare with
-6. `candidates/`  best first: extracted, exported and verified; then trained, exported and verified
-7. `model/`       the first that passed, with its `verification.json`; nothing else ever lies there
+7. `candidates/`  best first: extracted, exported and verified; then trained, exported and verified
+8. `model/`       the first that passed, with its `verification.json`; nothing else ever lies there
 
 A slice is verified before it is trained, for its speed does not depend on its weights, and training
 is what costs; the trained file is verified again, for that is the one that is handed out.
@@ -45,6 +46,8 @@ from search.search_cli import choose_slice, references_of, search_architecture
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
 from supernet.cli import export_model, extract_model
+from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
+from supernet.corpus_cli import PreparedCorpus, prepare
 from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
 from supernet.model_folder import write_model_folder
@@ -188,10 +191,12 @@ class Stages:
         try:
             yield
         finally:
-            spent_s = self.clock_s() - started_s
-            # A stage that was finished before answers at once: that is not its cost.
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent_s, 2)
+            self.add(name, self.clock_s() - started_s)
             self.save()
+
+    def add(self, name: str, spent_s: float) -> None:
+        """Adds to the cost of a stage."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent_s, 2)
 
     def save(self) -> None:
         """Writes `stages.json`."""
@@ -244,6 +249,8 @@ class WholePath:
     ) -> None:
         self._overwrite = overwrite
         self._commands = commands
+        self._clock_s = clock_s
+        self._prepared: PreparedCorpus | None = None
         self.out = out
         self.request = request
         self.stages = Stages.load(out / STAGES_FILE, clock_s)
@@ -254,8 +261,44 @@ class WholePath:
         """The device profile's folder."""
         return self.request.profile or self.out / "profile"
 
+    @property
+    def corpus(self) -> Path:
+        """The token corpus's folder: the one that was named, or ours."""
+        named = Path(self.request.corpus)
+        return named if (named / CORPUS_FILE).exists() else self.out / "corpus"
+
+    def read_corpus(self, teacher: Path) -> TokenCorpus:
+        """Reads the text and tokenises it; writes nothing, so that bad text leaves nothing behind.
+
+        Args:
+            teacher: the folder of the tokenizer.
+
+        Raises:
+            InputError: if there is no text, or too little, or `out` belongs to something else.
+        """
+        if self.corpus != self.out / "corpus":
+            return load_corpus(self.corpus)
+        started_s = self._clock_s()
+        options: dict[str, Any] = {
+            "sequence_length": self.request.training_sequence_length,
+            "max_megabytes": self.request.max_megabytes,
+        }
+        typed = {"corpus": self.request.corpus, "teacher": self.request.teacher, **options}
+        self.stages.commands["corpus: prepare-corpus"] = command_line(
+            "prepare-corpus", **typed, out=self.corpus
+        )
+        arguments = (self.request.corpus, teacher, self.corpus)
+        try:
+            self._prepared = prepare(*arguments, **options, overwrite=False)
+        except OccupiedFolderError:
+            if not self._overwrite:
+                raise
+            self._prepared = prepare(*arguments, **options, overwrite=True)
+        self.stages.add("corpus", self._clock_s() - started_s)
+        return self._prepared.corpus
+
     def run(self) -> list[Try]:
-        """Everything up to the verified model.
+        """Everything up to the verified model, once the corpus was read.
 
         Returns:
             What was verified, in order. If the last one passed, its files are in `model/`.
@@ -264,6 +307,7 @@ class WholePath:
             InputError: if the budget is below what is reachable; before anything is trained.
             WorkError: if a stage failed.
         """
+        self._corpus()
         self._profile()
         self._predictor()
         self._check_reachable()
@@ -288,6 +332,11 @@ class WholePath:
             if not self._overwrite:
                 raise
             return function(*arguments, **options, overwrite=True)
+
+    def _corpus(self) -> None:
+        if self._prepared is not None:
+            with self.stage("corpus"):
+                self._prepared.write()
 
     def _profile(self) -> None:
         request = self.request
@@ -344,11 +393,9 @@ class WholePath:
                 "supernet",
                 "train-supernet",
                 teacher=request.teacher,
-                corpus=request.corpus,
+                corpus=str(self.corpus),
                 space=request.space,
                 minutes=request.supernet_minutes,
-                sequence_length=request.training_sequence_length,
-                max_megabytes=request.max_megabytes,
                 seed=request.seed,
                 out=self.out / "supernet",
             )

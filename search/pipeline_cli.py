@@ -24,6 +24,7 @@ from device_profiles.profile import PROFILE_FILE, DeviceProfile
 from device_profiles.target import Target, Workload, check_target
 from profiler.host import host_facts
 from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
+from search.search_cli import METHODS
 from supernet.architecture import Architecture
 from supernet.published import BERT_BASE
 from supernet.space_file import load_space, space_document
@@ -94,9 +95,12 @@ def autotinybert(
     """
     del json, version  # the frame around every command reads them
     latency_ms = None if max_latency is None else parse_latency(max_latency)
+    if method not in METHODS:
+        raise InputError(f"no --method {method!r}: use {', '.join(METHODS)}")
     # torch takes seconds to load: a budget without a unit is refused before.
     from search.pipeline import PathRequest, WholePath
     from supernet.demo_teacher import teacher_folder
+    from supernet.distilling import check_corpus, check_positions
     from supernet.huggingface import read_bert_folder
     from supernet.objectives import check_heads
     from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
@@ -107,7 +111,9 @@ def autotinybert(
     for minutes in (supernet_minutes, train_minutes):
         TrainingSettings(minutes=minutes)
     read = read_bert_folder(teacher_folder(teacher))
-    check_tokenizer_files(read_tokenizer_files(read.path), read.config.vocab_size)
+    tokenizer = read_tokenizer_files(read.path)
+    check_tokenizer_files(tokenizer, read.config.vocab_size)
+    check_positions(training_sequence_length, read)
     largest = read.config.largest
     budget = Budget(
         statistic=budget_statistic,
@@ -156,8 +162,10 @@ def autotinybert(
     folder = OutputFolder.claim(out, _COMMAND, identity, files=files, overwrite=overwrite)
     if folder.state == "finished":
         return _answer(_read_outcome(out), finished_before=True)
-    folder.begin(files)
     path = WholePath(out, request, clock_s=time.monotonic, say=_say, overwrite=overwrite)
+    # Whatever is wrong with the text is known before anything is written.
+    check_corpus(path.read_corpus(read.path), read, tokenizer)
+    folder.begin(files)
     tried = path.run()
     from search.outcome import outcome_of
     from search.report import path_report

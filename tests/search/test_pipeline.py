@@ -181,7 +181,9 @@ def request_of(teacher_folder: Path, text_file: Path) -> Callable[..., PathReque
 def path_in(out: Path, request: PathRequest, bench: Bench, **options: Any) -> WholePath:
     out.mkdir(exist_ok=True)
     clock = itertools.count(0.0, 1.0)
-    return WholePath(out, request, clock_s=lambda: next(clock), commands=bench.commands, **options)
+    path = WholePath(out, request, clock_s=lambda: next(clock), commands=bench.commands, **options)
+    path.read_corpus(Path(request.teacher))
+    return path
 
 
 def test_the_path_ends_with_a_verified_model_and_a_report(
@@ -306,7 +308,7 @@ def test_a_stage_that_fails_ends_the_path_and_its_cost_is_kept(
     path = WholePath(out, request_of(), clock_s=lambda: next(clock), commands=commands)
     with pytest.raises(WorkError, match="profiling failed: no row is ok"):
         path.run()
-    assert Stages.load(out / "stages.json", lambda: 0.0).seconds == {"profile": 1.0}
+    assert Stages.load(out / "stages.json", lambda: 0.0).seconds["profile"] == 1.0
 
 
 def candidate(name: str, loss: float, latency_ms: float = 5.0) -> Candidate:
