@@ -231,3 +231,7 @@ def _answer(data: Mapping[str, Any], *, finished_before: bool = False) -> Answer
 def main() -> None:
     """Runs `autotinybert`."""
     run(autotinybert, _COMMAND)
+
+
+if __name__ == "__main__":
+    main()
