@@ -58,6 +58,19 @@ VersionOption = Annotated[
 ]
 
 
+def typed_options(**options: object) -> list[str]:
+    """Options as they would be typed; what is None or False is left out."""
+    typed: list[str] = []
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            typed.append(option)
+        elif value is not None and value is not False:
+            for one in value if isinstance(value, list) else [value]:
+                typed += [option, str(one)]
+    return typed
+
+
 @dataclass
 class _Interrupted(BaseException):  # libraries that swallow every Exception must not swallow it
     number: int

@@ -209,6 +209,8 @@ class OutputFolder:
         # What a write that was killed left behind is nobody's work.
         ours = tuple(f".{name}." for name in (*files, REQUEST_FILE))
         present = {name for name in present if not name.startswith(ours)}
+        # A journal that was opened and not written to is nobody's work either.
+        present -= {name for name in files if _is_empty_file(path / name)}
         if not present:
             return cls(path, command, request, "new")
         why = f"holds other files ({', '.join(sorted(present)[:3])})"
@@ -270,6 +272,10 @@ class OutputFolder:
             self.path / REQUEST_FILE,
             {"command": self.command, "status": status, "request": dict(self.request)},
         )
+
+
+def _is_empty_file(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def _difference(found: Mapping[str, Any], command: str, request: Mapping[str, Any]) -> str:

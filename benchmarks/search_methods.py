@@ -17,7 +17,7 @@ from predictor.store import load_predictor
 from search.evaluation import Evaluation, run_search
 from search.feasible import feasible_set
 from search.fitness import slice_fitness
-from search.search_cli import METHODS, make_searcher, searched_space
+from search.searching import METHODS, make_searcher, searched_space
 from supernet.architecture import Architecture
 from supernet.space import fast_rule
 from supernet.supernet_folder import load_supernet

@@ -11,7 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
+from autotinybert.command import (
+    Answer,
+    JsonOption,
+    OverwriteOption,
+    VersionOption,
+    typed_options,
+)
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, canonical_json, sha256_text
@@ -123,7 +129,7 @@ def profile_device(
         references=references,
         within=largest,
     )
-    arguments = _arguments(
+    arguments = typed_options(
         target=target,
         space=space,
         configs=configs,
@@ -189,19 +195,6 @@ def profile_device(
         )
         folder.finish()
     return profile_answer(DeviceProfile.load(out), rows)
-
-
-def _arguments(**options: object) -> list[str]:
-    """The options of a command as they would be typed."""
-    typed: list[str] = []
-    for name, value in options.items():
-        option = f"--{name.replace('_', '-')}"
-        if value is True:
-            typed.append(option)
-        elif value is not None and value is not False:
-            for one in value if isinstance(value, list) else [value]:
-                typed += [option, str(one)]
-    return typed
 
 
 def _architectures(

@@ -121,7 +121,9 @@ def verify_into(
             nothing is measured or written.
     """
     folder = _claim(out, plan, overwrite=overwrite)
-    finished = folder.state == "finished"
+    journalled = out / JOURNAL_FILE
+    # Without its journal a verdict is nobody's: the file is measured, not believed.
+    finished = folder.state == "finished" and journalled.stat().st_size > 0
     if not finished:
         check_this_machine(plan, open_worker)
     folder.create()

@@ -15,6 +15,7 @@ from device_profiles.journal import Journal, read_journal
 from device_profiles.measurements import STATISTICS, Measurements, Slice
 from device_profiles.profile import DeviceProfile
 from search.evaluation import Evaluation
+from search.searching import DEFAULT_SEQUENCES
 from supernet.architecture import Architecture, from_matrix
 from supernet.published import PUBLISHED_SHAPES
 from supernet.supernet_folder import Supernet
@@ -42,7 +43,7 @@ def score_profile(
     profile: DeviceProfile,
     path: Path,
     *,
-    sequences: int = 128,
+    sequences: int = DEFAULT_SEQUENCES,
     clock_s: Callable[[], float] = time.monotonic,
 ) -> None:
     """Scores every shape of a profile that a SuperPLM holds, into a journal.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotinybert.text_table import text_table
-from device_profiles.measurements import SLICE_DEFAULTS
 from device_profiles.profile import DeviceProfile
+from search.candidates import MODEL_FOLDER, Try
 from search.constraints import name_of
-from search.pipeline import MODEL_FOLDER, Try, WholePath, device_text
+from search.pipeline import WholePath, device_text
 from search.result import load_search
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import parameters
@@ -69,6 +69,9 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
     data |= {
         "measured_ms": verification["measured_ms"],
         "upper_ms": verification["upper_ms"],
+        "speedup": verification["speedup"],
+        "speedup_lower": verification["speedup_lower"],
+        "min_speedup": request.budget.min_speedup,
         "predicted_ms": last.candidate.latency_ms,
         "predicted_high_ms": last.candidate.high_ms,
         "held_out_loss_of_slice": last.candidate.loss,
@@ -76,6 +79,7 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
     if passed:
         encoder, extra = load_encoder(last.folder / "trained")
         data |= {
+            "onnx_sha256": verification["model_sha256"],
             "held_out_loss": extra["history"][-1]["held_out_loss"],
             "parameters": int(
                 parameters(
@@ -84,24 +88,20 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
                     max_positions=encoder.max_positions,
                 )[0]
             ),
-            "faster_than": _speedups(path, profile, verification, request.largest),
+            "faster_than": _speedups(verification, request.largest),
         }
     return data
 
 
-def _speedups(
-    path: WholePath, profile: DeviceProfile, verification: Mapping[str, Any], teacher: Architecture
-) -> dict[str, float]:
-    """Times as fast as the teacher and as BERT-base, each as the profile has it."""
-    column = path.request.budget.column
-    slice_ = tuple(verification[name] for name in SLICE_DEFAULTS)
+def _speedups(verification: Mapping[str, Any], teacher: Architecture) -> dict[str, float]:
+    """Times as fast as the teacher and as BERT-base, both measured beside the file."""
+    statistic = f"{verification['statistic']}_ms"
     speedups = {}
-    for row in profile.references:
-        shape = Architecture.parse(row["model_id"])
-        here = tuple(row[name] for name in SLICE_DEFAULTS) == slice_
-        if here and shape in (teacher, BERT_BASE.architecture) and row[column] is not None:
+    for check in verification["references"]:
+        shape = Architecture.parse(check["architecture"])
+        if shape in (teacher, BERT_BASE.architecture) and check[statistic] is not None:
             name = f"the teacher ({name_of(shape)})" if shape == teacher else name_of(shape)
-            speedups[name] = float(row[column]) / float(verification["measured_ms"])
+            speedups[name] = float(check[statistic]) / float(verification["measured_ms"])
     return speedups
 
 
@@ -130,6 +130,11 @@ def outcome_text(data: Mapping[str, Any]) -> str:
             "never saw",
             f"wrote {data['model']} and {data['report']}",
         ]
+    elif data["outcome"] == "undecided":
+        lines.append(
+            "the machine did not let it be told whether a model meets the budget, so there is "
+            f"none; run the same command again to go on; see {data['report']}"
+        )
     else:
         lines.append(f"no model met the budget, so there is none; see {data['report']}")
     return "\n".join(lines)

@@ -20,46 +20,38 @@ is what costs; the trained file is verified again, for that is the one that is h
 from __future__ import annotations
 
 import csv
-import dataclasses
-import shlex
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from autotinybert.command import Answer
 from autotinybert.errors import OccupiedFolderError, WorkError
-from autotinybert.files import read_json_object, whole_file, write_json
+from autotinybert.files import whole_file
 from device_profiles.measurements import read_measurements
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor.cli import fit_predictor
 from predictor.store import load_predictor
 from profiler.cli import profile_device
+from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
 from search.cli import verify_model
 from search.comparison import measured_shapes, score_profile
-from search.constraints import Budget
-from search.feasible import feasible_set
-from search.result import Candidate, SearchResult, load_search
-from search.search_cli import choose_slice, references_of, search_architecture
-from search.verification_result import VERIFICATION_FILE
+from search.path_request import PathRequest
+from search.result import Candidate, load_search
+from search.search_cli import search_architecture
+from search.searching import choose_slice, feasible_under, references_of, searched_lattice
+from search.stages import STAGES_FILE, Stages, command_line
+from search.verification_result import VERIFICATION_FILE, load_verification
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
 from supernet.cli import export_model, extract_model
 from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
 from supernet.corpus_cli import PreparedCorpus, prepare
-from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
-from supernet.model_folder import write_model_folder
-from supernet.space_file import load_space
 from supernet.supernet_folder import load_supernet
-from supernet.tokenizer_files import read_tokenizer_files
-from supernet.training_cli import train_model, train_supernet
+from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, train_model, train_supernet
 
-STAGES_FILE = "stages.json"
-COMPARISON_FILE = "comparison.jsonl"
-MODEL_FOLDER = "model"
 SHORTLIST_FILE = "shortlist.csv"
+COMPARISON_FILE = "comparison.jsonl"
 
 StageFunction = Callable[..., Answer]
 
@@ -75,156 +67,6 @@ COMMANDS: Mapping[str, StageFunction] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PathRequest:
-    """Everything that decides the whole path.
-
-    Attributes:
-        teacher: as typed: a folder, or the demo's name.
-        largest: the teacher's shape.
-        target: what is profiled.
-        budget: what the model must meet.
-        corpus: what is trained on.
-        space: what is searched.
-        profile: a finished profile of this machine to use instead of measuring one, or None.
-        configs: shapes to profile.
-        sequence_length: of the workload.
-        batch_size: of the workload.
-        threads: of the target.
-        graph_variant: of the target.
-        training_sequence_length: most tokens of a training sequence.
-        max_megabytes: of text, or None for the default.
-        supernet_minutes: time to train the SuperPLM.
-        train_minutes: time to train the winner.
-        method: of the search.
-        evaluations: of the search.
-        shortlist: how many of the best are measured.
-        tries: how many candidates may be verified.
-        seed: of everything.
-    """
-
-    teacher: str
-    largest: Architecture
-    target: str
-    budget: Budget
-    corpus: str
-    space: str
-    profile: Path | None
-    configs: int
-    sequence_length: int
-    batch_size: int
-    threads: int
-    graph_variant: str
-    training_sequence_length: int
-    max_megabytes: float | None
-    supernet_minutes: float
-    train_minutes: float
-    method: str
-    evaluations: int
-    shortlist: int
-    tries: int
-    seed: int
-
-    @property
-    def teacher_name(self) -> str:
-        """What a card calls the teacher: never a path of somebody's machine."""
-        return Path(self.teacher).name
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            **values,
-            "largest": str(self.largest),
-            "budget": self.budget.to_json(),
-            "profile": None if self.profile is None else str(self.profile),
-        }
-
-    def workload_options(self) -> dict[str, Any]:
-        """The options that choose one workload and target of a profile."""
-        return {
-            "sequence_length": self.sequence_length,
-            "batch_size": self.batch_size,
-            "threads": self.threads,
-        }
-
-    def budget_options(self) -> dict[str, Any]:
-        """The budget as options."""
-        budget = self.budget
-        latency = None if budget.max_latency_ms is None else f"{budget.max_latency_ms:.12g}ms"
-        options: dict[str, Any] = {"max_latency": latency, "speedup": budget.min_speedup}
-        if budget.min_speedup is not None:
-            options["speedup_reference"] = str(budget.speedup_reference)
-        return {**options, "budget_statistic": budget.statistic}
-
-
-@dataclass
-class Stages:
-    """What each stage has cost, over all runs, and the command that it is.
-
-    Attributes:
-        path: `stages.json`.
-        clock_s: reads seconds.
-        seconds: by stage.
-        commands: by stage.
-    """
-
-    path: Path
-    clock_s: Callable[[], float]
-    seconds: dict[str, float] = field(default_factory=dict)
-    commands: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, path: Path, clock_s: Callable[[], float]) -> Stages:
-        """What earlier runs of the same request have cost."""
-        stages = cls(path, clock_s)
-        if path.exists():
-            document = read_json_object(path)
-            stages.seconds = {name: float(value) for name, value in document["seconds"].items()}
-            stages.commands = dict(document["commands"])
-        return stages
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds what happens inside to the cost of a stage, whether it succeeds or not."""
-        started_s = self.clock_s()
-        try:
-            yield
-        finally:
-            self.add(name, self.clock_s() - started_s)
-            self.save()
-
-    def add(self, name: str, spent_s: float) -> None:
-        """Adds to the cost of a stage."""
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent_s, 2)
-
-    def save(self) -> None:
-        """Writes `stages.json`."""
-        write_json(self.path, {"seconds": self.seconds, "commands": self.commands})
-
-
-@dataclass(frozen=True)
-class Try:
-    """What became of a candidate.
-
-    Attributes:
-        candidate: as the search found it.
-        stage: `slice` if it failed before training, `model` after.
-        verification: `verification.json` as it stands.
-        folder: where its files are.
-    """
-
-    candidate: Candidate
-    stage: str
-    verification: Mapping[str, Any]
-    folder: Path
-
-    @property
-    def outcome(self) -> str:
-        """`passed`, `failed` or `undecided`."""
-        return str(self.verification["outcome"])
-
-
 class WholePath:
     """Works through the stages of one request in one folder.
 
@@ -233,6 +75,7 @@ class WholePath:
         request: what is asked.
         clock_s: reads seconds.
         say: told which stage begins.
+        fresh: begin the account of costs anew: what is there is another request's.
         overwrite: replace what another request left; a stage that stays the same is kept.
         commands: what runs the stages, by name.
     """
@@ -244,6 +87,7 @@ class WholePath:
         *,
         clock_s: Callable[[], float],
         say: Callable[[str], None] = lambda _: None,
+        fresh: bool = False,
         overwrite: bool = False,
         commands: Mapping[str, StageFunction] = COMMANDS,
     ) -> None:
@@ -253,7 +97,9 @@ class WholePath:
         self._prepared: PreparedCorpus | None = None
         self.out = out
         self.request = request
-        self.stages = Stages.load(out / STAGES_FILE, clock_s)
+        self.stages = Stages(out / STAGES_FILE, clock_s)
+        if not fresh:
+            self.stages = Stages.load(out / STAGES_FILE, clock_s)
         self._say = say
 
     @property
@@ -280,7 +126,7 @@ class WholePath:
             return load_corpus(self.corpus)
         started_s = self._clock_s()
         options: dict[str, Any] = {
-            "sequence_length": self.request.training_sequence_length,
+            "sequence_length": self.request.training_sequence_length or DEFAULT_SEQUENCE_LENGTH,
             "max_megabytes": self.request.max_megabytes,
         }
         typed = {"corpus": self.request.corpus, "teacher": self.request.teacher, **options}
@@ -342,24 +188,38 @@ class WholePath:
         request = self.request
         if request.profile is not None:
             return
+        references = dict.fromkeys([request.largest, request.budget.speedup_reference])
+        options: dict[str, Any] = {
+            "target": request.target,
+            "space": request.space,
+            "configs": request.configs,
+            "within": str(request.largest),
+            "reference": [str(shape) for shape in references],
+            "rivals": True,
+            **self._measured(),
+            "seed": request.seed,
+            "out": self.profile,
+        }
         with self.stage("profile"):
-            answer = self._call(
-                "profile",
-                "profile-device",
-                target=request.target,
-                space=request.space,
-                configs=request.configs,
-                within=str(request.largest),
-                reference=[str(request.largest)],
-                rivals=True,
-                sequence_length=[request.sequence_length],
-                batch_size=[request.batch_size],
-                threads=[request.threads],
-                graph_variant=[request.graph_variant],
-                seed=request.seed,
-                out=self.profile,
+            answer = self._call("profile", "profile-device", **options)
+            if answer.exit_code and answer.data["finished_before"]:
+                # Nothing of it can be used: it is not kept as the profile for ever.
+                answer = self._call("profile", "profile-device", **options, overwrite=True)
+        if answer.exit_code:
+            raise WorkError(
+                f"no row of {self.profile} is ok ({answer.data['rows']}): the machine is too busy "
+                "to be measured; stop other work and run the same command again"
             )
-        _require(answer, "profiling")
+
+    def _measured(self) -> dict[str, Any]:
+        """The options of a campaign that say what a row is measured under."""
+        request = self.request
+        return {
+            "sequence_length": [request.sequence_length],
+            "batch_size": [request.batch_size],
+            "threads": [request.threads],
+            "graph_variant": [request.graph_variant],
+        }
 
     def _predictor(self) -> None:
         with self.stage("predictor"):
@@ -379,11 +239,13 @@ class WholePath:
         part = choose_slice(
             predictor, {**request.workload_options(), "graph_variant": request.graph_variant}
         )
-        feasible_set(
-            load_space(request.space, hidden_step=16, ffn_step=32).clipped(request.largest),
+        budget = request.budget
+        feasible_under(
+            request.method,
+            searched_lattice(request.space, request.largest),
             part,
-            request.budget.limit_ms(references_of(predictor, part)),
-            statistic=request.budget.statistic,
+            budget,
+            budget.limit_ms(references_of(predictor, part)),
         )
 
     def _supernet(self) -> None:
@@ -426,20 +288,17 @@ class WholePath:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(ARCHITECTURE_FIELDS)
             writer.writerows(found.architecture.row for found in best)
+        # Where the machine is too busy to measure them, their predictions have to do.
         with self.stage("shortlist"):
-            answer = self._call(
+            self._call(
                 "shortlist",
                 "profile-device",
                 target=request.target,
                 architectures=path,
-                sequence_length=[request.sequence_length],
-                batch_size=[request.batch_size],
-                threads=[request.threads],
-                graph_variant=[request.graph_variant],
+                **self._measured(),
                 seed=request.seed + 1,
                 out=self.out / "shortlist",
             )
-        _require(answer, "measuring the shortlist")
 
     def _compare(self) -> None:
         """Scores the shapes of the profile, too: what a search under other budgets would see."""
@@ -451,18 +310,24 @@ class WholePath:
             )
 
     def _candidates(self) -> list[Try]:
-        """Verifies candidates, best first, until one passes."""
+        """Verifies candidates, best first, until one passes or the machine is not to be judged."""
         result = load_search(self.out / "search")
         tries: list[Try] = []
         for candidate in ordered_candidates(result, self.shortlist_ms())[: self.request.tries]:
             tries.append(self._try(candidate))
             if tries[-1].outcome != "failed":
                 break
-        self._record_tries(tries)
+        save_tries(self.out / VERIFICATION_FILE, self.request.budget, tries)
         if tries and tries[-1].outcome == "passed":
-            self._hand_out(tries[-1])
+            card = ModelCard(
+                teacher=self.request.teacher_name,
+                budget=self.request.budget.describe(),
+                device=device_text(DeviceProfile.load(self.profile)),
+                verification=str(tries[-1].verification["reason"]),
+            )
+            hand_out(self.out, tries[-1], card)
         else:
-            shutil.rmtree(self.out / MODEL_FOLDER, ignore_errors=True)
+            withdraw(self.out)
         return tries
 
     def shortlist_ms(self) -> dict[Architecture, float]:
@@ -500,6 +365,7 @@ class WholePath:
         return Try(candidate, "model", verification, folder)
 
     def _export_and_verify(self, name: str, folder: Path, form: str) -> dict[str, Any]:
+        """Exports and verifies a form of a candidate; returns its `verification.json`."""
         request = self.request
         self._call(
             f"{name} {form}",
@@ -508,7 +374,7 @@ class WholePath:
             graph_variant=request.graph_variant,
             out=folder / f"{form}-exported",
         )
-        self._call(
+        answer = self._call(
             f"{name} {form}",
             "verify-model",
             model=folder / f"{form}-exported",
@@ -518,51 +384,14 @@ class WholePath:
             seed=request.seed,
             out=folder / f"{form}-verified",
         )
-        return read_json_object(folder / f"{form}-verified" / VERIFICATION_FILE)
-
-    def _record_tries(self, tries: list[Try]) -> None:
-        write_json(
-            self.out / VERIFICATION_FILE,
-            {
-                "budget": self.request.budget.to_json(),
-                "tries": [
-                    {
-                        "architecture": str(found.candidate.architecture),
-                        "form": found.stage,
-                        "held_out_loss": found.candidate.loss,
-                        "verification": dict(found.verification),
-                    }
-                    for found in tries
-                ],
-            },
-        )
-
-    def _hand_out(self, found: Try) -> None:
-        """Writes the verified model once more, with its verification on the card.
-
-        The ONNX file has the same bytes as the one that was verified, or nothing is handed out.
-        """
-        encoder, _ = load_encoder(found.folder / "trained")
-        verification = found.verification
-        temporary = self.out / f".{MODEL_FOLDER}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        written = write_model_folder(
-            temporary,
-            encoder,
-            variant=verification["graph_variant"],
-            tokenizer_files=read_tokenizer_files(found.folder / "trained"),
-            card=ModelCard(
-                teacher=self.request.teacher_name,
-                budget=self.request.budget.describe(),
-                device=device_text(DeviceProfile.load(self.profile)),
-                verification=str(verification["reason"]),
-            ),
-        )
-        assert written.onnx_sha256 == verification["model_sha256"], "another file was verified"
-        shutil.copy(found.folder / "trained-verified" / VERIFICATION_FILE, temporary)
-        shutil.rmtree(self.out / MODEL_FOLDER, ignore_errors=True)
-        temporary.rename(self.out / MODEL_FOLDER)
+        document = load_verification(folder / f"{form}-verified")
+        for key in ("outcome", "model_sha256"):
+            if document[key] != answer.data[key]:
+                raise WorkError(
+                    f"{folder / f'{form}-verified'} says {key} {document[key]}, but its journal "
+                    f"{answer.data[key]}: remove that folder and run the same command again"
+                )
+        return document
 
 
 def device_text(profile: DeviceProfile) -> str:
@@ -572,39 +401,3 @@ def device_text(profile: DeviceProfile) -> str:
         f"{profile.target}: {host['cpu_model']}, {host['cpu_count']} cores, ONNX Runtime "
         f"{host['onnxruntime_version']}"
     )
-
-
-def ordered_candidates(
-    result: SearchResult, measured_ms: Mapping[Architecture, float]
-) -> list[Candidate]:
-    """The order in which candidates are verified: best first, those in doubt left out.
-
-    One that was measured above the budget after the search would waste a try; one that was not
-    measured rests on its predicted bound.
-    """
-    return [
-        found
-        for found in result.ranked()
-        if measured_ms.get(found.architecture, 0.0) <= result.limit_ms
-    ]
-
-
-def command_line(name: str, *arguments: Any, **options: Any) -> str:
-    """A command as it would be typed."""
-    typed: list[str] = [name]
-    for argument in arguments:
-        typed += [str(one) for one in (argument if isinstance(argument, list) else [argument])]
-    for option, value in options.items():
-        flag = f"--{option.replace('_', '-')}"
-        if value is True:
-            typed.append(flag)
-        elif value is not None and value is not False:
-            for one in value if isinstance(value, list) else [value]:
-                typed += [flag, str(one)]
-    return shlex.join(typed)
-
-
-def _require(answer: Answer, what: str) -> None:
-    if answer.exit_code:
-        last = str(answer.text).strip().splitlines()[-1]
-        raise WorkError(f"{what} failed: {last}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,20 +15,18 @@ from autotinybert.errors import InputError
 from autotinybert.files import (
     OutputFolder,
     read_signed_json,
-    sha256_file,
     whole_file,
     write_signed_json,
 )
-from device_profiles.machine import key_differences, measurement_key
-from device_profiles.profile import PROFILE_FILE, DeviceProfile
-from device_profiles.target import Target, Workload, check_target
-from profiler.host import host_facts
-from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
-from search.search_cli import METHODS
-from supernet.architecture import Architecture
+from search.constraints import BUDGET_STATISTICS, parse_latency
+from search.searching import METHODS
+from search.stages import STAGES_FILE
+from search.verification_result import VERIFICATION_FILE
 from supernet.published import BERT_BASE
-from supernet.space_file import load_space, space_document
 from supernet.variants import GRAPH_VARIANTS
+
+if TYPE_CHECKING:
+    from search.path_checks import CheckedRequest
 
 _COMMAND = "autotinybert"
 
@@ -72,8 +70,8 @@ def autotinybert(
     threads: Annotated[int, typer.Option(help="Threads of a run.")] = 1,
     graph_variant: Annotated[str, typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}.")] = "plain",
     training_sequence_length: Annotated[
-        int, typer.Option(help="Most tokens of a training sequence.")
-    ] = 64,
+        int | None, typer.Option(help="Most tokens of a training sequence; default 64.")
+    ] = None,
     max_megabytes: Annotated[
         float | None, typer.Option(help="Train on no more text than this.")
     ] = None,
@@ -98,42 +96,15 @@ def autotinybert(
     if method not in METHODS:
         raise InputError(f"no --method {method!r}: use {', '.join(METHODS)}")
     # torch takes seconds to load: a budget without a unit is refused before.
-    from search.pipeline import PathRequest, WholePath
-    from supernet.demo_teacher import teacher_folder
-    from supernet.distilling import check_corpus, check_positions
-    from supernet.huggingface import read_bert_folder
-    from supernet.objectives import check_heads
-    from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
-    from supernet.training import TrainingSettings
+    from search.path_checks import check_request
 
-    Workload(batch_size, sequence_length)
-    Target(threads=threads, graph_variant=graph_variant)  # type: ignore[arg-type] # checked there
-    for minutes in (supernet_minutes, train_minutes):
-        TrainingSettings(minutes=minutes)
-    read = read_bert_folder(teacher_folder(teacher))
-    tokenizer = read_tokenizer_files(read.path)
-    check_tokenizer_files(tokenizer, read.config.vocab_size)
-    check_positions(training_sequence_length, read)
-    largest = read.config.largest
-    budget = Budget(
-        statistic=budget_statistic,
-        max_latency_ms=latency_ms,
-        min_speedup=speedup,
-        speedup_reference=(
-            largest if speedup_reference == "teacher" else Architecture.parse(speedup_reference)
-        ),
-    )
-    chosen = load_space(space).clipped(largest)
-    check_heads(chosen, largest)
-    host = host_facts()
-    check_target(target, host)
-    if profile is not None:
-        _check_profile(DeviceProfile.load(profile), profile, host)
-    request = PathRequest(
+    checked = check_request(
         teacher=teacher,
-        largest=largest,
         target=target,
-        budget=budget,
+        max_latency_ms=latency_ms,
+        speedup=speedup,
+        speedup_reference=speedup_reference,
+        budget_statistic=budget_statistic,
         corpus=corpus,
         space=space,
         profile=profile,
@@ -152,24 +123,60 @@ def autotinybert(
         tries=tries,
         seed=seed,
     )
-    identity = {
-        **request.to_json(),
-        "teacher": read.sha256,
-        "space": space_document(chosen),
-        "profile": None if profile is None else sha256_file(profile / PROFILE_FILE),
-    }
+    return run_path(out, checked, overwrite=overwrite)
+
+
+def run_path(
+    out: Path,
+    checked: CheckedRequest,
+    *,
+    overwrite: bool = False,
+    commands: Mapping[str, Callable[..., Answer]] | None = None,
+) -> Answer:
+    """Runs a request that was checked, or goes on with it, or says what came of it.
+
+    Args:
+        out: the folder of everything.
+        checked: the request.
+        overwrite: replace what another request left.
+        commands: what runs the stages instead of the commands themselves.
+
+    Raises:
+        InputError: if the text is wrong, `out` belongs to something else, or nothing is reachable.
+        WorkError: if a stage failed.
+    """
+    from search.candidates import check_model_folder_is_ours, is_handed_out, withdraw
+    from search.outcome import outcome_of
+    from search.pipeline import COMMANDS, WholePath
+    from search.report import path_report
+    from supernet.distilling import check_corpus
+
     files = (REPORT_FILE, OUTCOME_FILE)
-    folder = OutputFolder.claim(out, _COMMAND, identity, files=files, overwrite=overwrite)
+    folder = OutputFolder.claim(out, _COMMAND, checked.identity, files=files, overwrite=overwrite)
     if folder.state == "finished":
-        return _answer(_read_outcome(out), finished_before=True)
-    path = WholePath(out, request, clock_s=time.monotonic, say=_say, overwrite=overwrite)
+        data = _read_outcome(out)
+        # Without the model that it tells of, it is not finished: it is handed out again.
+        if data["model"] is None or is_handed_out(out, data["onnx_sha256"]):
+            return _answer(data, finished_before=True)
+    check_model_folder_is_ours(out)
+    path = WholePath(
+        out,
+        checked.request,
+        clock_s=time.monotonic,
+        say=_say,
+        fresh=folder.state == "new",
+        overwrite=overwrite,
+        commands=COMMANDS if commands is None else commands,
+    )
     # Whatever is wrong with the text is known before anything is written.
-    check_corpus(path.read_corpus(read.path), read, tokenizer)
+    check_corpus(path.read_corpus(checked.teacher.path), checked.teacher, checked.tokenizer)
+    if folder.state == "new":
+        # The model goes first: one of another budget must not outlive its request.
+        withdraw(out)
+        for name in (VERIFICATION_FILE, STAGES_FILE):
+            (out / name).unlink(missing_ok=True)
     folder.begin(files)
     tried = path.run()
-    from search.outcome import outcome_of
-    from search.report import path_report
-
     with path.stage("report"):
         data = outcome_of(path, tried)
         with whole_file(out / REPORT_FILE) as file:
@@ -179,23 +186,9 @@ def autotinybert(
         out / OUTCOME_FILE,
         {"schema_version": SCHEMA_VERSION, "kind": "path-outcome", **data},
     )
-    if data["outcome"] == "passed":
+    if data["outcome"] != "undecided":
         folder.finish()
     return _answer(data)
-
-
-def _check_profile(profile: DeviceProfile, path: Path, host: Mapping[str, Any]) -> None:
-    """Refuses a profile of another machine: what it says does not hold here.
-
-    Raises:
-        InputError: naming the fields of the measurement key that differ.
-    """
-    differences = key_differences(profile.key, measurement_key(host))
-    if differences:
-        raise InputError(
-            f"{path} was measured on another machine or build ({'; '.join(differences)}): leave "
-            "--profile out to measure this one"
-        )
 
 
 def _say(stage: str) -> None:

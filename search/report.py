@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autotinybert.command import typed_options
 from device_profiles.measurements import SLICE_DEFAULTS, Slice, describe_slice, read_measurements
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor import page
 from search import figures
+from search.candidates import Try
 from search.comparison import ScoredShape, measured_shapes, pareto_front, scored_shapes
 from search.outcome import STAGE_NAMES
-from search.pipeline import COMPARISON_FILE, Try, WholePath
+from search.pipeline import COMPARISON_FILE, WholePath
 from search.result import SearchResult, load_search
 from search.verification_plan import CANDIDATE
+from search.verification_result import load_verification
 from supernet.supernet_folder import LOG_FILE
 
 FloatVector = npt.NDArray[np.float64]
@@ -97,25 +100,37 @@ class _Shapes:
 
 def _summary(outcome: Mapping[str, Any]) -> str:
     if outcome["model"] is None:
-        return page.paragraph(
-            f"No model met the budget ({outcome['budget']}): {outcome['reason']}."
-        )
+        said = {
+            "failed": "No model met the budget",
+            "undecided": "The machine did not let it be told whether a model meets the budget",
+        }[outcome["outcome"]]
+        return page.paragraph(f"{said} ({outcome['budget']}): {outcome['reason']}.")
     losses = outcome["held_out_loss"]
-    tiles = [
-        (f"{outcome['measured_ms']:.3g} ms", f"{outcome['statistic']}, measured"),
-        (f"{outcome['upper_ms']:.3g} ms", "at most, with 95 % confidence"),
-        (f"{outcome['limit_ms']:.3g} ms", "the budget"),
+    if outcome["min_speedup"] is None:
+        tiles = [
+            (f"{outcome['measured_ms']:.3g} ms", f"{outcome['statistic']}, measured"),
+            (f"{outcome['upper_ms']:.3g} ms", "at most, with 95 % confidence"),
+            (f"{outcome['limit_ms']:.3g} ms", "the budget"),
+        ]
+        unused = 1 - outcome["upper_ms"] / outcome["limit_ms"]
+        left = f"{unused:.1%} of the budget is left unused by the upper bound."
+    else:
+        tiles = [
+            (f"{outcome['speedup']:.3g}x", f"as fast, {outcome['statistic']}, measured"),
+            (f"{outcome['speedup_lower']:.3g}x", "at least, with 95 % confidence"),
+            (f"{outcome['min_speedup']:.3g}x", "the budget"),
+            (f"{outcome['measured_ms']:.3g} ms", f"{outcome['statistic']}, measured"),
+        ]
+        unused = outcome["speedup_lower"] / outcome["min_speedup"] - 1
+        left = f"By the lower bound it is {unused:.1%} faster than it had to be."
+    tiles += [
         (f"{losses['search']:.3f}", "held-out loss; 0 is the teacher"),
         (f"{outcome['parameters'] / 1e6:.1f} M", "parameters"),
-        *(
-            (f"{ratio:.1f}x", f"as fast as {name}")
-            for name, ratio in outcome["faster_than"].items()
-        ),
     ]
-    unused = 1 - outcome["upper_ms"] / outcome["limit_ms"]
+    tiles += [(f"{ratio:.1f}x", f"as fast as {n}") for n, ratio in outcome["faster_than"].items()]
     return page.paragraph(
         f"{outcome['architecture']} (layers-hidden-FFN-heads-QKV) passed its verification: "
-        f"{outcome['reason']}. {unused:.1%} of the budget is left unused by the upper bound."
+        f"{outcome['reason']}. {left}"
     ) + page.tiles(tiles)
 
 
@@ -215,7 +230,9 @@ def _verification(path: WholePath, tries: Sequence[Try]) -> str:
         forms = ["slice", "trained"] if found.stage == "model" else ["slice"]
         for form in forms:
             document = (
-                found.verification if form == forms[-1] else _verification_of(found.folder, form)
+                found.verification
+                if form == forms[-1]
+                else load_verification(found.folder / f"{form}-verified")
             )
             name = f"{found.candidate.architecture}, {form}"
             visits[name] = [
@@ -258,12 +275,6 @@ def _verification(path: WholePath, tries: Sequence[Try]) -> str:
             rows,
         ),
     )
-
-
-def _verification_of(folder: Path, form: str) -> dict[str, Any]:
-    from autotinybert.files import read_json_object
-
-    return read_json_object(folder / f"{form}-verified" / "verification.json")
 
 
 def _prediction(shapes: _Shapes, result: SearchResult) -> str:
@@ -355,28 +366,7 @@ def _costs(path: WholePath) -> str:
 
 
 def _again(path: WholePath) -> str:
-    request = path.request
-    options: list[str] = ["--teacher", request.teacher, "--target", request.target]
-    for name, value in (
-        *request.budget_options().items(),
-        ("corpus", request.corpus),
-        ("space", request.space),
-        ("profile", request.profile),
-        ("configs", request.configs),
-        *request.workload_options().items(),
-        ("graph_variant", request.graph_variant),
-        ("training_sequence_length", request.training_sequence_length),
-        ("max_megabytes", request.max_megabytes),
-        ("supernet_minutes", request.supernet_minutes),
-        ("train_minutes", request.train_minutes),
-        ("method", request.method),
-        ("evaluations", request.evaluations),
-        ("shortlist", request.shortlist),
-        ("tries", request.tries),
-        ("seed", request.seed),
-    ):
-        if value is not None:
-            options += [f"--{name.replace('_', '-')}", str(value)]
+    options = typed_options(**path.request.command_options())
     return page.section(
         "Run it again",
         page.paragraph("The whole path:"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +17,10 @@ from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
 from device_profiles.measurements import SLICE_DEFAULTS
-from predictor.model import LatencyPredictor, SlicePredictor
+from predictor.model import LatencyPredictor
 from predictor.store import PREDICTOR_FILE, load_predictor
 from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
 from search.evaluation import Evaluation, run_search
-from search.evolution import Evolution, RandomSearch, Searcher
-from search.feasible import FeasibleSet, feasible_set
 from search.result import (
     EVALUATIONS_FILE,
     JOURNAL_FILE,
@@ -34,23 +32,25 @@ from search.result import (
     read_evaluations,
     save_search,
 )
+from search.searching import (
+    DEFAULT_SEQUENCES,
+    METHODS,
+    choose_slice,
+    feasible_under,
+    make_searcher,
+    references_of,
+    searched_space,
+)
 from supernet.architecture import Architecture
 from supernet.published import BERT_BASE
-from supernet.space import Space, fast_rule
-from supernet.space_file import BUILT_IN_SPACES, load_space, space_document
+from supernet.space_file import space_document
 
 if TYPE_CHECKING:
-    from supernet.supernet_folder import Supernet
+    pass
 
 _COMMAND = "search-architecture"
 
-METHODS = ("evolved", "random", "fast")
-
 DEFAULT_EVALUATIONS = 100
-DEFAULT_SEQUENCES = 128
-
-# The steps of the published searcher, in spaces of ours; a user's own space is searched as it is.
-_HIDDEN_STEP, _FFN_STEP = 16, 32
 
 _SHOWN_CANDIDATES = 5
 
@@ -161,14 +161,7 @@ def search_architecture(
             out, load_search(out), allow_unverified=allow_unverified, finished_before=True
         )
     check_heads(searched, trained.origin.read_teacher().config.largest)
-    feasible = feasible_set(
-        searched,
-        part,
-        limit_ms,
-        statistic=budget.statistic,
-        rule=fast_rule if method == "fast" else None,
-        rule_name=method if method == "fast" else "",
-    )
+    feasible = feasible_under(method, searched, part, budget, limit_ms)
     fitness = slice_fitness(trained, sequences=sequences)
     folder.create()
     with Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal:
@@ -215,37 +208,6 @@ def search_architecture(
     return _answer(out, result, allow_unverified=allow_unverified)
 
 
-def make_searcher(method: str, feasible: FeasibleSet, *, seed: int) -> Searcher:
-    """What proposes architectures under a method of `METHODS`."""
-    if method == "random":
-        return RandomSearch(feasible, seed=seed)
-    return Evolution(feasible, seed=seed)
-
-
-def searched_space(supernet: Supernet, name: str | None) -> Space:
-    """The space that is searched, cut to what the SuperPLM holds.
-
-    Raises:
-        InputError: if the SuperPLM holds nothing of it.
-    """
-    largest = supernet.model.config.largest
-    if name is None:
-        if not _is_built_in(supernet.space, largest):
-            return supernet.space
-        name = supernet.space.name
-    if name in BUILT_IN_SPACES:
-        return load_space(name, hidden_step=_HIDDEN_STEP, ffn_step=_FFN_STEP).clipped(largest)
-    return load_space(name).clipped(largest)
-
-
-def _is_built_in(space: Space, largest: Architecture) -> bool:
-    """Whether a space is one of ours, cut to a SuperPLM, and not just named like it."""
-    if space.name in BUILT_IN_SPACES:
-        with suppress(InputError):  # the SuperPLM may hold nothing of ours
-            return space_document(load_space(space.name).clipped(largest)) == space_document(space)
-    return False
-
-
 def _check_machine(predictor: LatencyPredictor, path: Path, *, other_device: bool) -> None:
     """Refuses a predictor of another machine, unless that is what is wanted."""
     if predictor.key is None or other_device:
@@ -258,43 +220,6 @@ def _check_machine(predictor: LatencyPredictor, path: Path, *, other_device: boo
             f"{path} was made for another machine than this one ({'; '.join(differences)}): "
             "profile this machine, or say --other-device if the model is to run on that one"
         )
-
-
-def choose_slice(
-    predictor: LatencyPredictor, wanted: dict[str, int | str | None]
-) -> SlicePredictor:
-    """The predictor's slice that options leave.
-
-    Raises:
-        InputError: if they leave none, or several; names those there are.
-    """
-    left = [
-        part
-        for part in predictor.slices
-        if all(
-            value is None or dict(zip(SLICE_DEFAULTS, part.slice, strict=True))[name] == value
-            for name, value in wanted.items()
-        )
-    ]
-    if len(left) == 1:
-        return left[0]
-    known = "; ".join(part.label for part in predictor.slices)
-    if not left:
-        asked = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None)
-        raise InputError(f"{asked} was not profiled; this predictor has {known}")
-    raise InputError(
-        f"several workloads or targets were profiled ({known}): choose one with "
-        "--sequence-length, --batch-size, --threads or --graph-variant"
-    )
-
-
-def references_of(predictor: LatencyPredictor, part: SlicePredictor) -> list[Any]:
-    """The reference rows of one workload and target."""
-    return [
-        row
-        for row in predictor.references
-        if tuple(row[name] for name in SLICE_DEFAULTS) == part.slice
-    ]
 
 
 @contextmanager

@@ -10,19 +10,15 @@ All state is in the journal, so a verification that was killed goes on where it 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from device_profiles.journal import Journal
-from device_profiles.profile import DeviceProfile
 from device_profiles.protocol import Protocol as MeasuringProtocol
-from device_profiles.target import Configuration, Target, Workload
+from device_profiles.target import Configuration
 from profiler.campaign import VisitFailedError, Worker, WorkerLostError, checked_visit
 from profiler.child import ChildWorker, local_command
-from search.constraints import Budget
 from search.exported_model import ExportedModel
 from search.reference_check import counted_rounds, why_void
 from search.verification_plan import CANDIDATE, VerificationPlan
@@ -68,55 +64,6 @@ class Progress:
     rounds_counted: int
     rounds_needed: int
     waiting_s: float = 0.0
-
-
-def verify(
-    model_folder: Path,
-    profile: DeviceProfile,
-    budget: Budget,
-    *,
-    workload: Workload,
-    target: Target,
-    journal_path: Path,
-    max_wait_s: float = DEFAULT_MAX_WAIT_S,
-    seed: int = 0,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Verification:
-    """Verifies the exported file of a model folder on this machine.
-
-    Args:
-        model_folder: holds `model.onnx` and `config.json`.
-        profile: of this machine.
-        budget: what the file must meet.
-        workload: under which it is measured.
-        target: how it is run.
-        journal_path: where every visit is journalled; the folder must be there. One journal holds
-            the verifications of any number of files against one budget.
-        max_wait_s: how long to wait for a quiet machine, in all.
-        seed: decides the order of the visits.
-        on_progress: told after every round and before every wait.
-
-    Raises:
-        InputError: if the folder is no model folder, the machine is not the profile's, or the
-            journal is of another budget or profile; then nothing was measured or written.
-        WorkError: if the measuring process does not start.
-    """
-    model = ExportedModel.read(model_folder)
-    plan = VerificationPlan.make(
-        model, profile, budget, workload=workload, target=target, seed=seed
-    )
-    open_worker = local_worker(model)
-    check_this_machine(plan, open_worker)
-    with Journal(journal_path) as journal:
-        return run_verification(
-            plan,
-            journal,
-            open_worker,
-            clock_s=time.monotonic,
-            sleep_s=time.sleep,
-            max_wait_s=max_wait_s,
-            on_progress=on_progress,
-        )
 
 
 def local_worker(model: ExportedModel) -> Callable[[], ModelWorker]:

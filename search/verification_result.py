@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotinybert.files import write_signed_json
+from autotinybert.files import read_signed_json, write_signed_json
 from device_profiles.machine import key_hash
 from search.confidence import (
     CONFIDENCE,
@@ -38,6 +38,21 @@ from search.verification_record import FileRecord, Outcome, Try
 SCHEMA_VERSION = 1
 
 VERIFICATION_FILE = "verification.json"
+
+
+def load_verification(folder: Path) -> dict[str, Any]:
+    """Reads the `verification.json` in a folder and checks it.
+
+    Raises:
+        InputError: if it is of a later version.
+        DamagedFileError: if it is not there, or was torn, truncated or edited.
+    """
+    return read_signed_json(
+        folder / VERIFICATION_FILE,
+        kind="verification",
+        schema_version=SCHEMA_VERSION,
+        remedy="remove the folder and verify again",
+    )
 
 
 def conclude(plan: VerificationPlan, attempt: Try) -> tuple[Outcome, str]:

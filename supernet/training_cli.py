@@ -37,7 +37,7 @@ from supernet.training_runs import ModelRun, SupernetRun
 CORPUS_FOLDER = "corpus"
 
 _DEFAULT_MINUTES = 30.0
-_DEFAULT_SEQUENCE_LENGTH = 64
+DEFAULT_SEQUENCE_LENGTH = 64
 
 
 def train_supernet(
@@ -73,7 +73,7 @@ def train_supernet(
     ] = None,
     sequence_length: Annotated[
         int | None,
-        typer.Option(help=f"Most tokens of a sequence; default {_DEFAULT_SEQUENCE_LENGTH}."),
+        typer.Option(help=f"Most tokens of a sequence; default {DEFAULT_SEQUENCE_LENGTH}."),
     ] = None,
     max_megabytes: Annotated[
         float | None, typer.Option(help="Take no more text than this.")
@@ -109,8 +109,8 @@ def train_supernet(
     check_tokenizer_files(tokenizer, read.config.vocab_size)
     _check_apart(out, read.path, "the teacher")
     _check_apart(out, Path(corpus), "the corpus")
-    length = _DEFAULT_SEQUENCE_LENGTH if sequence_length is None else sequence_length
-    ready = _ready_corpus(corpus, sequence_length, max_megabytes)
+    length = DEFAULT_SEQUENCE_LENGTH if sequence_length is None else sequence_length
+    ready = ready_corpus(corpus, sequence_length, max_megabytes)
     check_positions(ready.corpus.sequence_length if ready else length, read)
     request = {
         "teacher": read.sha256,
@@ -128,6 +128,7 @@ def train_supernet(
     files = (SUPERNET_FILE, WEIGHTS_FILE, LOG_FILE)
     folder = OutputFolder.claim(out, "train-supernet", request, files=files, overwrite=overwrite)
     if folder.state == "finished":
+        (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # a crash may have left it
         return supernet_answer(load_supernet(out), {}, finished_before=True)
     # Everything is read and checked before anything is written.
     text = ready or prepare(
@@ -248,7 +249,7 @@ def _check_apart(out: Path, other: Path, what: str) -> None:
         raise InputError(f"--out {out} is the folder of {what}: choose another one")
 
 
-def _ready_corpus(
+def ready_corpus(
     corpus: str, sequence_length: int | None, max_megabytes: float | None
 ) -> PreparedCorpus | None:
     """The token corpus that `--corpus` names; None if it names text."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from autotinybert.command import Answer
-from autotinybert.errors import InputError, OccupiedFolderError, WorkError
+from autotinybert.errors import DamagedFileError, InputError, OccupiedFolderError, WorkError
 from autotinybert.files import OutputFolder
 from device_profiles.journal import Journal
 from device_profiles.measurements import architecture_columns
@@ -25,25 +28,24 @@ from profiler.campaign import run_campaign
 from profiler.cli import profile_answer
 from profiler.host import host_facts
 from profiler.plan import make_plan, sample_architectures
+from search.candidates import ordered_candidates
 from search.cli import verify_into
-from search.constraints import Budget
+from search.constraints import Budget, parse_latency
 from search.evaluation import Evaluation
 from search.exported_model import ExportedModel
 from search.outcome import outcome_of, outcome_text
-from search.pipeline import (
-    COMMANDS,
-    PathRequest,
-    Stages,
-    WholePath,
-    command_line,
-    ordered_candidates,
-)
+from search.path_checks import CheckedRequest, check_request
+from search.path_request import PathRequest
+from search.pipeline import COMMANDS, WholePath
+from search.pipeline_cli import run_path
 from search.report import path_report
 from search.result import Candidate, SearchResult
+from search.stages import Stages, command_line
 from search.verification_plan import VerificationPlan
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture, from_matrix
 from supernet.model_folder import load_model_folder
+from supernet.published import BERT_BASE
 from supernet.score import HeldOutScore
 from supernet.space_file import load_space
 
@@ -56,6 +58,8 @@ class Bench:
     Attributes:
         called: the names of the commands, in order.
         slowdown: of exported files, by how many were verified before.
+        machine: how much slower everything is while files are verified.
+        broken: whether nothing can be profiled.
     """
 
     def __init__(self, make_device: Callable[..., Any], slowdown: Callable[[int], float]) -> None:
@@ -63,6 +67,8 @@ class Bench:
         self._make_device = make_device
         self._slowdown = slowdown
         self._verified = 0
+        self.machine = 1.0
+        self.broken = False
         self._host = host_facts()
 
     @property
@@ -70,6 +76,8 @@ class Bench:
         def counted(name: str, function: Callable[..., Answer]) -> Callable[..., Answer]:
             def run(*arguments: Any, **options: Any) -> Answer:
                 self.called.append(name)
+                # What the bench takes is what the command takes.
+                inspect.signature(COMMANDS[name]).bind(*arguments, **options)
                 return function(*arguments, **options)
 
             return run
@@ -102,6 +110,7 @@ class Bench:
         )
         device = self._make_device(seed=options["seed"])
         device.host = self._host
+        device.broken = self.broken
         protocol = Protocol()
         folder.create()
         with Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal:
@@ -122,20 +131,27 @@ class Bench:
             folder.finish()
         return profile_answer(DeviceProfile.load(out))
 
-    def verify_model(
-        self, *, model: Path, profile: Path, max_latency: str, out: Path, **_: Any
-    ) -> Answer:
+    def verify_model(self, *, model: Path, profile: Path, out: Path, **options: Any) -> Answer:
         exported = ExportedModel.read(model)
+        latency, reference = options["max_latency"], options.get("speedup_reference")
+        budget = Budget(
+            statistic=options["budget_statistic"],
+            max_latency_ms=None if latency is None else parse_latency(latency),
+            min_speedup=options["speedup"],
+            speedup_reference=Architecture.parse(reference or str(BERT_BASE.architecture)),
+        )
         plan = VerificationPlan.make(
             exported,
             DeviceProfile.load(profile),
-            Budget(max_latency_ms=float(max_latency.removesuffix("ms"))),
+            budget,
             workload=Workload(),
             target=Target(),
         )
-        factor = self._slowdown(self._verified)
+        factor, machine = self._slowdown(self._verified), self.machine
         self._verified += 1
-        device = self._make_device(seed=3, slowdown=lambda *where: factor if where[-1] else 1.0)
+        device = self._make_device(
+            seed=3, slowdown=lambda *where: machine * (factor if where[-1] else 1.0)
+        )
         device.host = self._host
         return verify_into(
             out,
@@ -301,14 +317,95 @@ def test_a_stage_that_fails_ends_the_path_and_its_cost_is_kept(
     tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
     bench = Bench(make_bench, slowdown=lambda _: 1.0)
-    commands = {**bench.commands, "profile-device": lambda **_: Answer({}, "no row is ok", 1)}
+    asked: list[bool] = []
+
+    def nothing_ok(*, overwrite: bool = False, **_: Any) -> Answer:
+        asked.append(overwrite)
+        data = {"rows": {"ok": 0, "noisy": 0, "rejected": 30}, "finished_before": not overwrite}
+        return Answer(data, "wrote it", 1)
+
+    commands = {**bench.commands, "profile-device": nothing_ok}
     out = tmp_path / "out"
     out.mkdir()
     clock = itertools.count(0.0, 1.0)
     path = WholePath(out, request_of(), clock_s=lambda: next(clock), commands=commands)
-    with pytest.raises(WorkError, match="profiling failed: no row is ok"):
+    with pytest.raises(WorkError, match=r"no row of .*profile is ok .*stop other work"):
         path.run()
+    assert asked == [False, True], "what is of no use is not kept as the profile"
     assert Stages.load(out / "stages.json", lambda: 0.0).seconds["profile"] == 1.0
+
+
+def test_a_speedup_is_told_by_what_was_measured_beside_the_file(
+    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+) -> None:
+    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench.machine = 1.6  # the machine is slower than when it was profiled, all of it alike
+    budget = Budget(min_speedup=100.0)
+    path = path_in(tmp_path / "out", request_of(budget=budget), bench)
+    tries = path.run()
+    outcome = outcome_of(path, tries)
+    assert outcome["outcome"] == "passed"
+    assert outcome["faster_than"]["BERT-base"] == pytest.approx(outcome["speedup"])
+    assert outcome["speedup_lower"] >= 100.0
+    page = path_report(path, tries, outcome)
+    assert "faster than it had to be" in page
+    assert "100x" in page
+
+
+def test_an_impossible_budget_under_the_fast_rule_ends_before_training(
+    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+) -> None:
+    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    path = path_in(tmp_path / "out", request_of(max_latency_ms=0.8, method="fast"), bench)
+    with pytest.raises(InputError, match="under the fast rule meets"):
+        path.run()
+    assert "train-supernet" not in bench.called
+
+
+def test_a_verdict_that_was_edited_is_not_believed(
+    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+) -> None:
+    out = tmp_path / "out"
+    path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 1.0)).run()
+    (verdict,) = out.glob("candidates/*/trained-verified/verification.json")
+    verdict.write_text(verdict.read_text().replace('"measured_ms": ', '"measured_ms": 0'))
+    with pytest.raises(DamagedFileError, match=r"torn, truncated or edited|not valid JSON"):
+        path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 1.0)).run()
+
+
+def test_a_verdict_without_its_journal_is_measured_again(
+    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+) -> None:
+    out = tmp_path / "out"
+    path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 1.0)).run()
+    for journal in out.glob("candidates/*/*-verified/verification.jsonl"):
+        journal.write_bytes(b"")
+    tries = path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 9.0)).run()
+    assert tries[-1].outcome == "failed"
+    assert not (out / "model").exists()
+
+
+def test_a_shortlist_that_could_not_be_measured_leaves_the_predictions(
+    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+) -> None:
+    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+
+    def profile_device(*, out: Path, **options: Any) -> Answer:
+        broken = "architectures" in options
+        bench.broken = broken
+        answer = bench.profile_device(out=out, **options)
+        return Answer(answer.data, answer.text, 1 if broken else 0)
+
+    commands = {**bench.commands, "profile-device": profile_device}
+    out = tmp_path / "out"
+    out.mkdir()
+    path = WholePath(out, request_of(), clock_s=itertools.count(0.0).__next__, commands=commands)
+    path.read_corpus(Path(request_of().teacher))
+    tries = path.run()
+    assert tries[-1].outcome == "passed"
+    assert path.shortlist_ms() == {}
+    outcome = outcome_of(path, tries)
+    assert "None was measured" in path_report(path, tries, outcome)
 
 
 def candidate(name: str, loss: float, latency_ms: float = 5.0) -> Candidate:
@@ -340,3 +437,104 @@ def test_a_command_is_shown_as_it_would_be_typed() -> None:
         threads=[1, 2],
     )
     assert line == "fit-predictor 'a b' --report --seed 0 --threads 1 --threads 2"
+
+
+@pytest.fixture
+def checked_of(teacher_folder: Path, text_file: Path) -> Callable[..., CheckedRequest]:
+    def make(**changes: Any) -> CheckedRequest:
+        target = {"x86_64": "cpu-x86", "aarch64": "cpu-arm"}[os.uname().machine]
+        options: dict[str, Any] = {
+            "teacher": str(teacher_folder),
+            "target": target,
+            "max_latency_ms": 2.0,
+            "speedup": None,
+            "speedup_reference": "teacher",
+            "budget_statistic": "p50",
+            "corpus": str(text_file),
+            "space": "kd",
+            "profile": None,
+            "configs": 30,
+            "sequence_length": 128,
+            "batch_size": 1,
+            "threads": 1,
+            "graph_variant": "plain",
+            "training_sequence_length": 16,
+            "max_megabytes": None,
+            "supernet_minutes": 0.005,
+            "train_minutes": 0.005,
+            "method": "random",
+            "evaluations": 6,
+            "shortlist": 3,
+            "tries": 2,
+            "seed": 0,
+        }
+        return check_request(**{**options, **changes})
+
+    return make
+
+
+def test_a_finished_path_is_told_again_and_handed_out_again_if_its_model_is_gone(
+    tmp_path: Path, make_bench: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
+) -> None:
+    out, checked = tmp_path / "out", checked_of()
+    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    first = run_path(out, checked, commands=bench.commands)
+    assert (first.exit_code, first.data["finished_before"]) == (0, False)
+    again = Bench(make_bench, slowdown=lambda _: 9.0)
+    second = run_path(out, checked, commands=again.commands)
+    assert (second.exit_code, second.data["finished_before"], again.called) == (0, True, [])
+    shutil.rmtree(out / "model")
+    third = run_path(out, checked, commands=again.commands)
+    assert (third.exit_code, third.data["finished_before"]) == (0, False)
+    assert load_model_folder(out / "model").onnx_sha256 == first.data["onnx_sha256"]
+
+
+def test_no_model_of_another_request_outlives_it(
+    tmp_path: Path, make_bench: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
+) -> None:
+    out = tmp_path / "out"
+    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    run_path(out, checked_of(), commands=bench.commands)
+    (out / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(OccupiedFolderError, match=r"holds what is no model's \(notes.txt\)"):
+        run_path(out, checked_of(max_latency_ms=0.1), overwrite=True, commands=bench.commands)
+    (out / "model" / "notes.txt").unlink()
+    with pytest.raises(InputError, match=r"meets 0.1 ms"):
+        run_path(out, checked_of(max_latency_ms=0.1), overwrite=True, commands=bench.commands)
+    assert not (out / "model").exists()
+    assert not (out / VERIFICATION_FILE).exists()
+    assert not (out / "outcome.json").exists()
+
+
+def test_a_path_without_a_model_is_finished_too_and_an_undecided_one_goes_on(
+    tmp_path: Path, make_bench: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
+) -> None:
+    slow = Bench(make_bench, slowdown=lambda _: 9.0)
+    failed = run_path(tmp_path / "failed", checked_of(), commands=slow.commands)
+    assert (failed.exit_code, failed.data["outcome"]) == (1, "failed")
+    again = run_path(tmp_path / "failed", checked_of(), commands=slow.commands)
+    assert (again.exit_code, again.data["finished_before"]) == (1, True)
+
+    busy = Bench(make_bench, slowdown=lambda _: 1.0)
+    busy.machine = 1.6
+    out = tmp_path / "undecided"
+    undecided = run_path(out, checked_of(), commands=busy.commands)
+    assert (undecided.exit_code, undecided.data["outcome"]) == (1, "undecided")
+    assert "run the same command again to go on" in str(undecided.text)
+    busy.machine = 1.0
+    assert run_path(out, checked_of(), commands=busy.commands).exit_code == 0
+
+
+def test_a_changed_text_is_another_request(
+    tmp_path: Path,
+    make_bench: Callable[..., Any],
+    checked_of: Callable[..., CheckedRequest],
+    text_file: Path,
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(text_file.read_text())
+    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    run_path(tmp_path / "out", checked_of(corpus=str(text)), commands=bench.commands)
+    text.write_text(text.read_text() + "\n\na b c d e f g h i j k l\n")
+    with pytest.raises(OccupiedFolderError, match="corpus"):
+        run_path(tmp_path / "out", checked_of(corpus=str(text)), commands=bench.commands)

@@ -99,6 +99,8 @@ def test_a_teacher_that_is_not_whole_is_one_line_and_nothing_is_written(
         ({"training-sequence-length": 64}, "too long for the teacher"),
         ({"profile": "absent"}, "no device profile in absent"),
         ({"configs": 3}, "see autotinybert --help"),
+        ({"configs": 10_000_000}, "that are slices of the teacher; ask for fewer"),
+        ({"threads": 500}, "--threads 500 on a machine with"),
         ({"budget-statistic": "p99"}, "no budget statistic 'p99'"),
         ({"method": "magic"}, "no --method 'magic'"),
     ],

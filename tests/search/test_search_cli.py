@@ -17,7 +17,8 @@ from predictor.cli import fit_predictor
 from predictor.store import load_predictor
 from profiler.host import host_facts
 from search.result import load_search
-from search.search_cli import search_architecture, searched_space
+from search.search_cli import search_architecture
+from search.searching import searched_space
 from supernet.architecture import from_matrix, to_matrix
 from supernet.space import kd_space
 from supernet.space_file import space_document

@@ -26,7 +26,7 @@ from profiler.plan import Plan
 from search.cli import verify_into, verify_model
 from search.constraints import Budget
 from search.exported_model import ExportedModel
-from search.verification import JOURNAL_FILE, verify
+from search.verification import JOURNAL_FILE
 from search.verification_plan import VerificationPlan, choose_slice
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture
@@ -292,18 +292,3 @@ def test_a_real_file_is_measured_by_real_children(
     assert [record["kind"] for record in records] == ["verification", *["visit"] * 4, "verdict"]
     code, text, _ = cli(*command)
     assert (code, json.loads(text)["finished_before"]) == (0, True)
-
-
-def test_a_pipeline_verifies_without_a_command(
-    tmp_path: Path, quick_profile: Path, small_model: Path
-) -> None:
-    budget = Budget(min_speedup=1e6, speedup_reference=MINILM_L6.architecture)
-    options: dict[str, Any] = {
-        "workload": Workload(1, 4),
-        "target": Target(),
-        "journal_path": tmp_path / "journal",
-    }
-    profile = DeviceProfile.load(quick_profile)
-    found = verify(small_model, profile, budget, **options)
-    assert found.outcome == "failed"
-    assert verify(small_model, profile, budget, **options) == found

@@ -20,7 +20,7 @@ def test_the_whole_path_survives_a_kill_and_hands_out_nothing_that_was_not_verif
 ) -> None:
     target = {"x86_64": "cpu-x86", "aarch64": "cpu-arm"}[os.uname().machine]
     out = tmp_path / "out"
-    command = [
+    command: list[str | Path] = [
         *(sys.executable, "-m", "search.pipeline_cli", "--json"),
         *("--teacher", teacher_folder, "--target", target, "--corpus", text_file),
         # A speed-up is a ratio to what is measured beside it: a noisy machine can be judged, too.

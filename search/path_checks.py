@@ -1,0 +1,153 @@
+"""Checks what a whole path is asked for before anything is written or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotinybert.errors import InputError
+from autotinybert.files import sha256_bytes, sha256_file
+from device_profiles.machine import key_differences, measurement_key
+from device_profiles.measurements import SLICE_DEFAULTS, slice_of
+from device_profiles.profile import PROFILE_FILE, DeviceProfile
+from device_profiles.target import Configuration, Target, Workload, check_target
+from profiler.host import host_facts
+from search.constraints import Budget
+from search.path_request import PathRequest
+from search.verification_plan import choose_slice
+from supernet.architecture import Architecture
+from supernet.corpus import CORPUS_FILE
+from supernet.corpus_cli import PreparedCorpus, corpus_identity
+from supernet.demo_teacher import teacher_folder
+from supernet.distilling import check_positions
+from supernet.huggingface import BertFolder, read_bert_folder
+from supernet.objectives import check_heads
+from supernet.space import Space
+from supernet.space_file import load_space, space_document
+from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
+from supernet.training import TrainingSettings
+from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, ready_corpus
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A request in which nothing is wrong, as far as can be told without measuring.
+
+    Attributes:
+        request: what is asked.
+        teacher: read.
+        tokenizer: its files by name.
+        identity: everything that decides the result, as JSON values.
+    """
+
+    request: PathRequest
+    teacher: BertFolder
+    tokenizer: Mapping[str, bytes]
+    identity: Mapping[str, Any]
+
+
+def check_request(
+    *,
+    teacher: str,
+    max_latency_ms: float | None,
+    speedup: float | None,
+    speedup_reference: str,
+    budget_statistic: str,
+    **options: Any,
+) -> CheckedRequest:
+    """Reads the teacher and checks every option of `autotinybert`.
+
+    Args:
+        teacher: a folder, or the demo's name.
+        max_latency_ms: the budget, or None.
+        speedup: the budget instead, or None.
+        speedup_reference: `teacher`, or an architecture.
+        budget_statistic: of the latency.
+        options: the attributes of `PathRequest` that are not named here.
+
+    Raises:
+        InputError: naming the first that is wrong.
+    """
+    read = read_bert_folder(teacher_folder(teacher))
+    tokenizer = read_tokenizer_files(read.path)
+    check_tokenizer_files(tokenizer, read.config.vocab_size)
+    largest = read.config.largest
+    budget = Budget(
+        statistic=budget_statistic,
+        max_latency_ms=max_latency_ms,
+        min_speedup=speedup,
+        speedup_reference=(
+            largest if speedup_reference == "teacher" else Architecture.parse(speedup_reference)
+        ),
+    )
+    request = PathRequest(teacher=teacher, largest=largest, budget=budget, **options)
+    for minutes in (request.supernet_minutes, request.train_minutes):
+        TrainingSettings(minutes=minutes)
+    ready = _check_text(request, read)
+    space = load_space(request.space).clipped(largest)
+    check_heads(space, largest)
+    host = host_facts()
+    check_target(request.target, host)
+    _check_measuring(request, space, host)
+    if request.profile is not None:
+        _check_profile(DeviceProfile.load(request.profile), request, host)
+    identity = {
+        **request.to_json(),
+        "teacher": read.sha256,
+        "tokenizer": {name: sha256_bytes(content) for name, content in tokenizer.items()},
+        "corpus": (
+            sha256_file(ready.path / CORPUS_FILE) if ready else corpus_identity(request.corpus)
+        ),
+        "space": space_document(space),
+        "profile": request.profile and sha256_file(request.profile / PROFILE_FILE),
+    }
+    return CheckedRequest(request, read, tokenizer, identity)
+
+
+def _check_text(request: PathRequest, teacher: BertFolder) -> PreparedCorpus | None:
+    """Refuses sequences that the teacher cannot read; returns the corpus if it is ready."""
+    ready = ready_corpus(request.corpus, request.training_sequence_length, request.max_megabytes)
+    length = request.training_sequence_length or DEFAULT_SEQUENCE_LENGTH
+    check_positions(ready.corpus.sequence_length if ready else length, teacher)
+    return ready
+
+
+def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]) -> None:
+    """Refuses workloads, targets and numbers of shapes that cannot be measured here."""
+    Workload(request.batch_size, request.sequence_length)
+    Target(threads=request.threads, graph_variant=request.graph_variant)  # type: ignore[arg-type] # checked there
+    if request.threads > host["cpu_count"]:
+        raise InputError(
+            f"--threads {request.threads} on a machine with {host['cpu_count']} cores: "
+            f"use at most {host['cpu_count']}"
+        )
+    if request.profile is None and request.configs > space.size:
+        raise InputError(
+            f"--configs {request.configs}: space {request.space} holds {space.size} shapes that "
+            "are slices of the teacher; ask for fewer"
+        )
+
+
+def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[str, Any]) -> None:
+    """Refuses a profile that says nothing about this machine, or about what is asked.
+
+    Raises:
+        InputError: saying what is missing; of another machine, the fields of its key.
+    """
+    differences = key_differences(profile.key, measurement_key(host))
+    if differences:
+        raise InputError(
+            f"{profile.folder} was measured on another machine or build "
+            f"({'; '.join(differences)}): leave --profile out to measure this one"
+        )
+    workload, target = choose_slice(
+        profile,
+        graph_variant=Target(graph_variant=request.graph_variant).graph_variant,  # type: ignore[arg-type]
+        **request.workload_options(),
+    )
+    wanted = slice_of(Configuration(request.largest, workload, target))
+    rows = [
+        row for row in profile.references if tuple(row[name] for name in SLICE_DEFAULTS) == wanted
+    ]
+    request.budget.limit_ms(rows)  # refuses a reference that is not there
