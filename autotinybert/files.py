@@ -156,6 +156,21 @@ def read_signed_json(path: Path, *, kind: str, schema_version: int, remedy: str)
     return document
 
 
+def check_apart(out: Path, inputs: Mapping[str, Path]) -> None:
+    """Refuses an output folder that is read from: `--overwrite` would destroy it.
+
+    Args:
+        out: the folder asked for.
+        inputs: folders or files that are read, by what they are.
+
+    Raises:
+        InputError: naming the one that it is.
+    """
+    for what, path in inputs.items():
+        if out.resolve() == path.resolve():
+            raise InputError(f"--out {out} is {what}: choose another folder")
+
+
 @dataclass(frozen=True)
 class OutputFolder:
     """One command's output folder, and what it already holds.

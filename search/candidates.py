@@ -12,7 +12,7 @@ from typing import Any
 from autotinybert.errors import DamagedFileError, InputError, OccupiedFolderError, WorkError
 from autotinybert.files import REQUEST_FILE, write_signed_json
 from search.constraints import Budget
-from search.result import Candidate, SearchResult
+from search.result import Candidate
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture
 from supernet.encoder import load_encoder
@@ -49,18 +49,25 @@ class Try:
 
 
 def ordered_candidates(
-    result: SearchResult, measured_ms: Mapping[Architecture, float]
+    candidates: Sequence[Candidate], measured_ms: Mapping[Architecture, float], limit_ms: float
 ) -> list[Candidate]:
     """The order in which candidates are verified: best first, those in doubt left out.
 
     One that was measured above the budget after the search would waste a try; one that was not
-    measured rests on its predicted bound.
+    measured rests on its predicted bound, which in any case is within the budget.
+
+    Args:
+        candidates: an architecture may be there twice.
+        measured_ms: what is known of some.
+        limit_ms: the budget.
     """
-    return [
+    different = {found.architecture: found for found in reversed(candidates)}
+    fitting = [
         found
-        for found in result.ranked()
-        if measured_ms.get(found.architecture, 0.0) <= result.limit_ms
+        for found in different.values()
+        if found.high_ms <= limit_ms and measured_ms.get(found.architecture, 0.0) <= limit_ms
     ]
+    return sorted(fitting, key=lambda found: (found.loss, found.architecture))
 
 
 def save_tries(path: Path, budget: Budget, tries: Sequence[Try]) -> None:

@@ -13,7 +13,7 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder
+from autotinybert.files import OutputFolder, check_apart
 from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
 from device_profiles.profile import DeviceProfile
@@ -81,6 +81,7 @@ def verify_model(
         min_speedup=speedup,
         speedup_reference=Architecture.parse(speedup_reference),
     )
+    check_apart(out, {"the model's own folder": model, "the profile": profile})
     exported = ExportedModel.read(model)
     loaded = DeviceProfile.load(profile)
     workload, target = choose_slice(

@@ -89,6 +89,15 @@ def _known(records: Sequence[Mapping[str, Any]], path: Path) -> dict[Architectur
     return {evaluation.architecture: evaluation for evaluation in found}
 
 
+def read_scores(path: Path) -> list[Evaluation]:
+    """Every score in a comparison's journal.
+
+    Raises:
+        DamagedFileError: if it is damaged.
+    """
+    return list(_known(read_journal(path, allow_torn_end=True), path).values())
+
+
 def scored_shapes(
     path: Path, measurements: Measurements, slice_: Slice, column: str
 ) -> list[ScoredShape]:

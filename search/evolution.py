@@ -80,8 +80,11 @@ class Evolution:
     Args:
         feasible: what may be proposed.
         seed: of everything random.
-        initial: architectures of the first generation, drawn near the limit: uniform draws would
-            mostly be far below it.
+        initial: architectures of the first generation.
+            Those but the first few are drawn near the limit, for uniform draws would mostly be
+            far below it.
+        cut_down: how many of the first are the largest architecture, made smaller along random
+            axes until it meets the budget: where the budget is generous, they are the best.
         parents: how many of the best have children.
         share_near_limit: of the budget that the first generation uses at least.
         share_crossed: of children that have two parents.
@@ -96,6 +99,7 @@ class Evolution:
         *,
         seed: int,
         initial: int = 16,
+        cut_down: int = 1,
         parents: int = 5,
         share_near_limit: float = 0.85,
         share_crossed: float = 0.3,
@@ -106,6 +110,7 @@ class Evolution:
         self._rng = np.random.default_rng(seed)
         self._near_limit = feasible.near_limit(share_near_limit)
         self._initial = initial
+        self._cut_down = cut_down
         self._parents = parents
         self._share_crossed = share_crossed
         self._share_fitted = share_fitted
@@ -137,15 +142,23 @@ class Evolution:
         """A new feasible architecture, or None if all were proposed."""
         if len(self._proposed) == len(self._feasible):
             return None
-        for _ in range(_MOST_TRIES):
+        for attempt in range(_MOST_TRIES):
             begins = len(self._proposed) < self._initial or not self._told
-            if begins or self._rng.random() < self._share_random:
-                child: Architecture | None = self._near_limit.sample(self._rng, 1)[0]
+            if attempt == 0 and len(self._proposed) < self._cut_down:
+                child: Architecture | None = self._from_largest()
+            elif begins or self._rng.random() < self._share_random:
+                child = self._near_limit.sample(self._rng, 1)[0]
             else:
                 child = self._child()
             if child is not None and child not in self._proposed and child in self._feasible:
                 return child
         return self._any_left()
+
+    def _from_largest(self) -> Architecture | None:
+        """The largest architecture, made smaller along random axes until it meets the budget."""
+        space = self._feasible.space
+        largest = space.corners()[-1]
+        return fit_to_budget(space, largest, self._feasible.__contains__, self._rng)
 
     def _child(self) -> Architecture | None:
         space = self._feasible.space

@@ -251,11 +251,11 @@ def training_curves(
             ("sampled_loss", BLUE, "sampled slices"),
             ("largest_loss", GREEN, "largest slice"),
         ):
-            left.plot(supernet["elapsed_s"], supernet[column], color=colour, label=name)
+            left.plot(supernet["elapsed_s"], supernet[column], ".-", color=colour, label=name)
         left.set(xlabel="seconds of training", ylabel="training loss", title="SuperPLM")
         right.set(xlabel="seconds of training", title="the winner, on its own")
         if winner is not None:
-            right.plot(winner["elapsed_s"], winner["largest_loss"], color=RED, label="winner")
+            right.plot(winner["elapsed_s"], winner["largest_loss"], ".-", color=RED, label="winner")
         for axes in (left, right):
             axes.set_ylim(bottom=0)
         figure.legend(loc="outside lower center", ncols=3)

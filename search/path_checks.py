@@ -89,6 +89,11 @@ def check_request(
     check_heads(space, largest)
     host = host_facts()
     check_target(request.target, host)
+    if request.sequence_length > read.config.max_positions:
+        raise InputError(
+            f"--sequence-length {request.sequence_length}: the teacher in {read.path} reads up to "
+            f"{read.config.max_positions} tokens, and so will its slices"
+        )
     _check_measuring(request, space, host)
     if request.profile is not None:
         _check_profile(DeviceProfile.load(request.profile), request, host)

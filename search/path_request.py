@@ -36,6 +36,7 @@ class PathRequest:
         evaluations: of the search.
         shortlist: how many of the best are measured.
         tries: how many candidates may be verified.
+        max_wait: seconds that a verification may wait for a quiet machine.
         seed: of everything.
     """
 
@@ -59,6 +60,7 @@ class PathRequest:
     evaluations: int
     shortlist: int
     tries: int
+    max_wait: float
     seed: int
 
     @property

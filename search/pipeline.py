@@ -25,27 +25,31 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autotinybert.command import Answer
 from autotinybert.errors import OccupiedFolderError, WorkError
 from autotinybert.files import whole_file
-from device_profiles.measurements import read_measurements
+from device_profiles.measurements import SLICE_DEFAULTS, describe_slice, read_measurements
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor.cli import fit_predictor
+from predictor.model import SlicePredictor
 from predictor.store import load_predictor
 from profiler.cli import profile_device
 from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
 from search.cli import verify_model
-from search.comparison import measured_shapes, score_profile
+from search.comparison import measured_shapes, read_scores, score_profile
 from search.path_request import PathRequest
-from search.result import Candidate, load_search
+from search.result import Candidate, SearchResult, load_search
 from search.search_cli import search_architecture
 from search.searching import choose_slice, feasible_under, references_of, searched_lattice
 from search.stages import STAGES_FILE, Stages, command_line
 from search.verification_result import VERIFICATION_FILE, load_verification
-from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
+from supernet.architecture import ARCHITECTURE_FIELDS, Architecture, to_matrix
 from supernet.cli import export_model, extract_model
 from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
 from supernet.corpus_cli import PreparedCorpus, prepare
+from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
 from supernet.supernet_folder import load_supernet
 from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, train_model, train_supernet
@@ -236,9 +240,7 @@ class WholePath:
         """Refuses a budget that nothing meets before hours go into training."""
         request = self.request
         predictor = load_predictor(self.out / "predictor")
-        part = choose_slice(
-            predictor, {**request.workload_options(), "graph_variant": request.graph_variant}
-        )
+        part = self._slice_predictor()
         budget = request.budget
         feasible_under(
             request.method,
@@ -312,8 +314,10 @@ class WholePath:
     def _candidates(self) -> list[Try]:
         """Verifies candidates, best first, until one passes or the machine is not to be judged."""
         result = load_search(self.out / "search")
+        candidates = [*result.candidates, *self._profiled_candidates(result)]
+        ordered = ordered_candidates(candidates, self.shortlist_ms(), result.limit_ms)
         tries: list[Try] = []
-        for candidate in ordered_candidates(result, self.shortlist_ms())[: self.request.tries]:
+        for candidate in ordered[: self.request.tries]:
             tries.append(self._try(candidate))
             if tries[-1].outcome != "failed":
                 break
@@ -324,11 +328,62 @@ class WholePath:
                 budget=self.request.budget.describe(),
                 device=device_text(DeviceProfile.load(self.profile)),
                 verification=str(tries[-1].verification["reason"]),
+                facts=self._card_facts(tries[-1]),
             )
             hand_out(self.out, tries[-1], card)
         else:
             withdraw(self.out)
         return tries
+
+    def _card_facts(self, found: Try) -> list[tuple[str, str]]:
+        """What a user of the model must know that its weights do not say."""
+        _, extra = load_encoder(found.folder / "trained")
+        trained = extra["history"][-1]
+        loss = trained["held_out_loss"]["test"]
+        verification = found.verification
+        workload = describe_slice(tuple(verification[name] for name in SLICE_DEFAULTS))
+        supernet_s = load_supernet(self.out / "supernet").document["training"]["elapsed_s"]
+        return [
+            ("Latency is for", f"{workload}; longer sequences take longer"),
+            (
+                "Held-out distillation loss",
+                f"{loss:.3f} (0 is the teacher, 2 a constant), on documents that neither training "
+                "nor search has seen; no task was tried",
+            ),
+            (
+                "Trained",
+                f"{trained['elapsed_s'] / 60:.1f} minutes on its own, after {supernet_s / 60:.1f} "
+                "minutes as a slice of a SuperPLM",
+            ),
+        ]
+
+    def _profiled_candidates(self, result: SearchResult) -> list[Candidate]:
+        """The shapes of the profile, which were scored as well: the best of them may be the best.
+
+        The gate is the same: their predicted upper bound.
+        """
+        scores = read_scores(self.out / COMPARISON_FILE)
+        part = self._slice_predictor()
+        if not scores:
+            return []
+        shapes = to_matrix([found.architecture for found in scores])
+        inside = np.ones(len(shapes), dtype=bool)
+        inside[part.out_of_range(shapes)] = False
+        known = [found for found, answers in zip(scores, inside, strict=True) if answers]
+        predicted = part.predict(shapes[inside], result.statistic)
+        return [
+            Candidate(found, float(latency_ms), float(high_ms))
+            for found, latency_ms, high_ms in zip(
+                known, predicted.latency_ms, predicted.high_ms, strict=True
+            )
+        ]
+
+    def _slice_predictor(self) -> SlicePredictor:
+        """The predictor for the workload and target that is asked for."""
+        return choose_slice(
+            load_predictor(self.out / "predictor"),
+            {**self.request.workload_options(), "graph_variant": self.request.graph_variant},
+        )
 
     def shortlist_ms(self) -> dict[Architecture, float]:
         """The budget's statistic of shapes as measured after the search, where it is known."""
@@ -381,6 +436,7 @@ class WholePath:
             profile=self.profile,
             **request.budget_options(),
             **request.workload_options(),
+            max_wait=request.max_wait,
             seed=request.seed,
             out=folder / f"{form}-verified",
         )

@@ -14,6 +14,7 @@ from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import (
     OutputFolder,
+    check_apart,
     read_signed_json,
     whole_file,
     write_signed_json,
@@ -21,6 +22,7 @@ from autotinybert.files import (
 from search.constraints import BUDGET_STATISTICS, parse_latency
 from search.searching import METHODS
 from search.stages import STAGES_FILE
+from search.verification import DEFAULT_MAX_WAIT_S
 from search.verification_result import VERIFICATION_FILE
 from supernet.published import BERT_BASE
 from supernet.variants import GRAPH_VARIANTS
@@ -81,6 +83,10 @@ def autotinybert(
     evaluations: Annotated[int, typer.Option(min=1, help="Architectures to evaluate.")] = 100,
     shortlist: Annotated[int, typer.Option(min=1, help="How many of the best to measure.")] = 24,
     tries: Annotated[int, typer.Option(min=1, help="Candidates that may be verified.")] = 4,
+    max_wait: Annotated[
+        float,
+        typer.Option(min=0, max=86_400, help="Seconds to wait for a quiet machine, per file."),
+    ] = DEFAULT_MAX_WAIT_S,
     seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -121,6 +127,7 @@ def autotinybert(
         evaluations=evaluations,
         shortlist=shortlist,
         tries=tries,
+        max_wait=max_wait,
         seed=seed,
     )
     return run_path(out, checked, overwrite=overwrite)
@@ -151,6 +158,12 @@ def run_path(
     from search.report import path_report
     from supernet.distilling import check_corpus
 
+    inputs = {
+        "the folder of the teacher": checked.teacher.path,
+        "the corpus": Path(checked.request.corpus),
+        "the profile": checked.request.profile,
+    }
+    check_apart(out, {what: read for what, read in inputs.items() if read is not None})
     files = (REPORT_FILE, OUTCOME_FILE)
     folder = OutputFolder.claim(out, _COMMAND, checked.identity, files=files, overwrite=overwrite)
     if folder.state == "finished":

@@ -126,7 +126,9 @@ def why_void(plan: VerificationPlan, attempt: Try) -> str:
         )
     checks = check_references(plan, counted)
     drift = drift_of(plan, checks)
-    if drift is None or abs(drift) <= MOST_DRIFT:
+    # Two references that may each be off by so much may lie twice as far apart.
+    most = MOST_DRIFT if plan.budget.min_speedup is None else 2 * MOST_DRIFT
+    if drift is None or abs(drift) <= most:
         return ""
     each = ", ".join(
         f"{check.reference.name} {_slower(check.ratio - 1)}"

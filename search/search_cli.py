@@ -12,7 +12,7 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, canonical_json, sha256_file, sha256_text
+from autotinybert.files import OutputFolder, canonical_json, check_apart, sha256_file, sha256_text
 from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
@@ -135,8 +135,7 @@ def search_architecture(
     )
     limit_ms = budget.limit_ms(references_of(loaded, part))
     part.calibration(budget.statistic)  # refuses a statistic that was not measured
-    if out.resolve() in (supernet.resolve(), predictor.resolve()):
-        raise InputError(f"--out {out} is what is searched with: choose another folder")
+    check_apart(out, {"what is searched": supernet, "what is searched with": predictor})
     # torch takes seconds to load: what it is not needed for was checked before.
     from search.fitness import slice_fitness
     from supernet.objectives import check_heads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, sha256_bytes, sha256_file
+from autotinybert.files import OutputFolder, check_apart, sha256_bytes, sha256_file
 from supernet.architecture import Architecture
 from supernet.encoder import ENCODER_FILE, load_encoder
 from supernet.model_card import ModelCard
@@ -41,14 +42,14 @@ def extract_model(
     """Takes a slice out of a SuperPLM: an encoder that can be trained further and exported."""
     del json, version  # the frame around every command reads them
     shape = Architecture.parse(architecture)
-    if out.resolve() == supernet.resolve():
-        raise InputError(f"--out {out} is the SuperPLM's own folder: choose another one")
+    check_apart(out, {"the SuperPLM's own folder": supernet})
     # torch takes seconds to load, and export-model does without it.
     from supernet.extraction import extract, extract_projection
     from supernet.student_folder import STUDENT_FILES, Student, load_student, save_student
     from supernet.supernet_folder import load_supernet
 
     trained = load_supernet(supernet)
+    check_apart(out, {"the folder of the teacher": trained.origin.teacher})
     trained.model.config.check_holds(shape)
     tokenizer = read_tokenizer_files(supernet)
     request = {"supernet": trained.sha256, "architecture": str(shape)}
@@ -87,9 +88,10 @@ def export_model(
     """Writes an encoder for ONNX Runtime and for transformers, with tokenizer and model card."""
     del json, version  # the frame around every command reads them
     variant = _graph_variant(graph_variant)
-    if out.resolve() == model.resolve():
-        raise InputError(f"--out {out} is the encoder's own folder: choose another one")
+    check_apart(out, {"the encoder's own folder": model})
     encoder, extra = load_encoder(model)
+    with contextlib.suppress(LookupError, TypeError):  # an encoder of unknown origin
+        check_apart(out, {"the folder of the teacher": Path(extra["origin"]["teacher"]["path"])})
     tokenizer_files = read_tokenizer_files(model)
     check_tokenizer_files(tokenizer_files, encoder.vocab_size)
     request = {

@@ -15,7 +15,7 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, sha256_file, sha256_text
+from autotinybert.files import OutputFolder, check_apart, sha256_file, sha256_text
 from autotinybert.text_table import text_table
 from supernet.corpus import CORPUS_FILES, TokenCorpus, load_corpus, save_corpus
 from supernet.corpus_preparation import check_sequence_length, make_corpus
@@ -55,6 +55,7 @@ def prepare_corpus_command(
     """Turns text into sequences of tokens in three splits: train, search and test."""
     del json, version  # the frame around every command reads them
     started_s = time.monotonic()
+    check_apart(out, {"the folder of the teacher": teacher})
     prepared = prepare(
         corpus,
         teacher,

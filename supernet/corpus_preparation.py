@@ -73,6 +73,10 @@ def make_corpus(
     )
 
 
+# Of a text that a tokenizer fits, hardly a token in a hundred is unknown.
+_MOST_UNKNOWN = 0.3
+
+
 def check_sequence_length(sequence_length: int) -> None:
     """Refuses a sequence length that no sequence of a BERT can have.
 
@@ -114,6 +118,7 @@ def tokenize(
         name: _padded(sequences, sequence_length, pad_id=ids["pad"])
         for name, sequences in packed.items()
     }
+    _check_known(splits["train"], ids["unk"])
     facts = {
         "source": text.source,
         "complete": text.complete,
@@ -134,6 +139,16 @@ def tokenize(
         },
     }
     return TokenCorpus(sequence_length, vocabulary_size(tokenizer), splits, facts)
+
+
+def _check_known(split: TokenSplit, unknown_id: int) -> None:
+    """Refuses text that the tokenizer mostly does not know: there is nothing to learn from it."""
+    share = float((split.input_ids == unknown_id).sum()) / split.tokens
+    if share > _MOST_UNKNOWN:
+        raise InputError(
+            f"{share:.0%} of the tokens are unknown to the tokenizer: it is damaged, or made for "
+            "another language than that of the text"
+        )
 
 
 def _check_enough(text: CorpusText, sequences: Mapping[str, int]) -> None:

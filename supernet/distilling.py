@@ -220,18 +220,22 @@ def train_in_folder(
             save_checkpoint(path, state)
             saved_s = clock_s()
 
-    train(
-        state,
-        lesson.teacher,
-        lesson.variance,
-        lesson.batch_of,
-        shapes_of,
-        settings,
-        clock_s=clock_s,
-        on_step=after,
-    )
-    log.write()
-    save_checkpoint(path, state)
+    try:
+        train(
+            state,
+            lesson.teacher,
+            lesson.variance,
+            lesson.batch_of,
+            shapes_of,
+            settings,
+            clock_s=clock_s,
+            on_step=after,
+        )
+    finally:
+        # Also when it is interrupted, unless that is in the middle of a step.
+        if state.step and not state.updating:
+            log.write()
+            save_checkpoint(path, state)
 
 
 class _Log:

@@ -13,6 +13,7 @@ History of the schema:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +66,15 @@ class Origin:
     variance: TeacherVariance
 
     def to_json(self, folder: Path) -> dict[str, Any]:
-        """As a JSON object in a file of `folder`; a corpus inside it may move along with it."""
+        """As a JSON object in a file of `folder`; corpus and folder may move together."""
         corpus = self.corpus.resolve()
-        if corpus.is_relative_to(folder.resolve()):
-            corpus = corpus.relative_to(folder.resolve())
         return {
             "teacher": {"path": str(self.teacher.resolve()), "sha256": self.teacher_sha256},
-            "corpus": {"path": str(corpus), "sha256": self.corpus_sha256},
+            "corpus": {
+                "path": str(corpus),
+                "from_here": os.path.relpath(corpus, folder.resolve()),
+                "sha256": self.corpus_sha256,
+            },
             "variance": {"scores": self.variance.scores, "hidden": self.variance.hidden},
         }
 
@@ -82,12 +85,13 @@ class Origin:
         Raises:
             KeyError, TypeError, ValueError: if it is no such object.
         """
-        variance = value["variance"]
+        variance, corpus = value["variance"], value["corpus"]
+        from_here = Path(os.path.normpath(folder / str(corpus["from_here"])))
         return cls(
             teacher=Path(value["teacher"]["path"]),
             teacher_sha256=str(value["teacher"]["sha256"]),
-            corpus=folder / value["corpus"]["path"],
-            corpus_sha256=str(value["corpus"]["sha256"]),
+            corpus=from_here if (from_here / CORPUS_FILE).exists() else Path(corpus["path"]),
+            corpus_sha256=str(corpus["sha256"]),
             variance=TeacherVariance(float(variance["scores"]), float(variance["hidden"])),
         )
 

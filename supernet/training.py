@@ -120,12 +120,14 @@ class TrainingState:
         projection: from its hidden size to the teacher's.
         step: optimiser steps made.
         elapsed_s: time trained, pauses left out.
+        updating: whether a step is being taken: what is interrupted then is between two states.
     """
 
     student: SuperPLM
     projection: nn.Linear
     step: int = 0
     elapsed_s: float = 0.0
+    updating: bool = False
 
     def __post_init__(self) -> None:
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
@@ -217,6 +219,7 @@ def train(
         batch, shapes = batch_of(state.step), shapes_of(state.step)
         losses = _step(state, teacher, variance, batch, shapes, settings, rate)
         state.step += 1
+        state.updating = False
         state.elapsed_s = clock_s() - started_s
         session_tokens += int(batch[1].sum()) * len(shapes)
         session_s = max(clock_s() - session_start_s, 1e-9)
@@ -266,5 +269,6 @@ def _step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
         group["weight_decay"] = settings.weight_decay if group["decays"] else 0.0
+    state.updating = True  # until the step is counted
     state.optimizer.step()
     return losses

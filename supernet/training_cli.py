@@ -11,7 +11,13 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import REQUEST_FILE, OutputFolder, sha256_bytes, sha256_file
+from autotinybert.files import (
+    REQUEST_FILE,
+    OutputFolder,
+    check_apart,
+    sha256_bytes,
+    sha256_file,
+)
 from supernet.architecture import Architecture
 from supernet.checkpoint import CHECKPOINT_FILE
 from supernet.corpus import CORPUS_FILE, CORPUS_FILES
@@ -107,8 +113,8 @@ def train_supernet(
     check_heads_of(shape, read.config.largest)
     tokenizer = read_tokenizer_files(read.path)
     check_tokenizer_files(tokenizer, read.config.vocab_size)
-    _check_apart(out, read.path, "the teacher")
-    _check_apart(out, Path(corpus), "the corpus")
+    inputs = {"the folder of the teacher": read.path, "the folder of the corpus": Path(corpus)}
+    check_apart(out, inputs)
     length = DEFAULT_SEQUENCE_LENGTH if sequence_length is None else sequence_length
     ready = ready_corpus(corpus, sequence_length, max_megabytes)
     check_positions(ready.corpus.sequence_length if ready else length, read)
@@ -182,8 +188,9 @@ def train_model(
     """
     del json, version  # the frame around every command reads them
     settings = _settings(steps, minutes, shapes_per_batch=1, learning_rate=learning_rate, seed=seed)
-    _check_apart(out, model, "what is trained")
+    check_apart(out, {"the folder of what is trained": model})
     student = load_student(model)
+    check_apart(out, {"the folder of the teacher": student.origin.teacher})
     tokenizer = read_tokenizer_files(model)
     request = {
         "model": sha256_file(model / ENCODER_FILE),
@@ -241,12 +248,6 @@ def _largest(start: Start, largest: str | None, teacher: BertFolder) -> Architec
             f"{teacher.config.largest}; leave --largest out, or use --start random"
         )
     return shape
-
-
-def _check_apart(out: Path, other: Path, what: str) -> None:
-    """Refuses to write into a folder that is read from."""
-    if out.resolve() == other.resolve():
-        raise InputError(f"--out {out} is the folder of {what}: choose another one")
 
 
 def ready_corpus(

@@ -123,7 +123,8 @@ def latency_predictor(csv_predictor: Path) -> SlicePredictor:
 
 # As small as a teacher is whose slices are in the `kd` space.
 TEACHER = Architecture(3, 192, 320, 12, 192)
-MAX_POSITIONS = 16
+MAX_POSITIONS = 128
+TRAINING_LENGTH = 16
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -176,7 +177,7 @@ def supernet_folder(
         out=folder / "supernet",
         corpus=str(text_file),
         steps=2,
-        sequence_length=MAX_POSITIONS,
+        sequence_length=TRAINING_LENGTH,
         batch_size=4,
     )
     return folder / "supernet"

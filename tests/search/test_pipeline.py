@@ -24,6 +24,7 @@ from device_profiles.protocol import Protocol
 from device_profiles.table import read_table
 from device_profiles.target import Target, Workload
 from device_profiles.visits import rows_of
+from predictor.cli import fit_predictor
 from profiler.campaign import run_campaign
 from profiler.cli import profile_answer
 from profiler.host import host_facts
@@ -39,7 +40,7 @@ from search.path_request import PathRequest
 from search.pipeline import COMMANDS, WholePath
 from search.pipeline_cli import run_path
 from search.report import path_report
-from search.result import Candidate, SearchResult
+from search.result import Candidate
 from search.stages import Stages, command_line
 from search.verification_plan import VerificationPlan
 from search.verification_result import VERIFICATION_FILE
@@ -82,7 +83,14 @@ class Bench:
 
             return run
 
-        measuring = {"profile-device": self.profile_device, "verify-model": self.verify_model}
+        measuring = {
+            "profile-device": self.profile_device,
+            "verify-model": self.verify_model,
+            # Its page has tests of its own, and takes seconds.
+            "fit-predictor": lambda *arguments, **options: fit_predictor(
+                *arguments, **{**options, "report": False}
+            ),
+        }
         return {name: counted(name, value) for name, value in {**COMMANDS, **measuring}.items()}
 
     def profile_device(self, *, out: Path, overwrite: bool = False, **options: Any) -> Answer:
@@ -187,6 +195,7 @@ def request_of(teacher_folder: Path, text_file: Path) -> Callable[..., PathReque
             "evaluations": 12,
             "shortlist": 4,
             "tries": 3,
+            "max_wait": 0.0,
             "seed": 0,
         }
         return PathRequest(**{**options, **changes})
@@ -413,16 +422,13 @@ def candidate(name: str, loss: float, latency_ms: float = 5.0) -> Candidate:
     return Candidate(Evaluation(Architecture.parse(name), score, 0.1), latency_ms, latency_ms + 1)
 
 
-def test_candidates_measured_above_the_budget_are_left_out() -> None:
-    names = ["1-8-8-1-8", "2-8-8-1-8", "3-8-8-1-8"]
-    result = SearchResult(
-        [candidate(names[0], 0.5), candidate(names[1], 0.4), candidate(names[2], 0.6)],
-        limit_ms=6.0,
-        statistic="p50",
-        facts={},
-    )
+def test_candidates_measured_or_predicted_above_the_budget_are_left_out() -> None:
+    names = ["1-8-8-1-8", "2-8-8-1-8", "3-8-8-1-8", "4-8-8-1-8"]
+    losses = (0.5, 0.4, 0.6, 0.1)
+    candidates = [candidate(name, loss) for name, loss in zip(names, losses, strict=True)]
+    candidates[3] = candidate(names[3], 0.1, latency_ms=5.5)  # its bound is above the budget
     measured = {Architecture.parse(names[1]): 6.1, Architecture.parse(names[2]): 5.9}
-    ordered = ordered_candidates(result, measured)
+    ordered = ordered_candidates([*candidates, candidates[0]], measured, 6.0)
     assert [str(found.architecture) for found in ordered] == [names[0], names[2]]
 
 
@@ -466,6 +472,7 @@ def checked_of(teacher_folder: Path, text_file: Path) -> Callable[..., CheckedRe
             "evaluations": 6,
             "shortlist": 3,
             "tries": 2,
+            "max_wait": 0.0,
             "seed": 0,
         }
         return check_request(**{**options, **changes})
