@@ -21,7 +21,7 @@ h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
 p { margin: .5rem 0; } .soft { color: var(--soft); }
 figure { margin: 1rem 0; overflow-x: auto; } figure svg { width: 100%; min-width: 34rem;
   height: auto; display: block; } figcaption { color: var(--soft); font-size: .9rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr));
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr));
   gap: .75rem; margin: 1.25rem 0; }
 .tile { background: var(--raised); border-radius: .5rem; padding: .75rem 1rem; }
 .tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
