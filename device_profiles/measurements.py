@@ -6,10 +6,10 @@ The form that predictors fit. It comes from a device profile or from anyone's CS
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,11 @@ def slice_of(configuration: Configuration) -> Slice:
     """The workload and target of a configuration, as values of `SLICE_DEFAULTS`' columns."""
     described = configuration.to_json()
     return tuple(described[name] for name in SLICE_DEFAULTS)
+
+
+def rows_of_slice(rows: Iterable[Mapping[str, Any]], values: Slice) -> list[Mapping[str, Any]]:
+    """The rows, with the columns of a profile, that belong to one workload and target."""
+    return [row for row in rows if tuple(row[name] for name in SLICE_DEFAULTS) == values]
 
 
 def concatenate(parts: Sequence[Measurements]) -> Measurements:

@@ -13,7 +13,7 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, whole_file
+from autotinybert.files import OutputFolder, check_apart, whole_file
 from device_profiles.measurements import (
     SLICE_DEFAULTS,
     Measurements,
@@ -69,8 +69,8 @@ def fit_predictor(
     if csv is not None:
         parts = [read_measurements(csv)]
     sources = [str(path) for path in (profiles if csv is None else [csv]) or []]
-    if out.resolve() in {Path(source).resolve() for source in sources}:
-        raise InputError(f"--out {out} is what the predictor is fitted to: choose another folder")
+    for source in sources:
+        check_apart(out, {"what the predictor is fitted to": Path(source)})
     measurements = concatenate(parts)
     request = {
         "sources": [part.sha256 for part in parts],

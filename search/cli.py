@@ -17,8 +17,15 @@ from autotinybert.files import OutputFolder, check_apart
 from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
 from device_profiles.profile import DeviceProfile
-from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
+from search.constraints import Budget, parse_latency
 from search.exported_model import ExportedModel
+from search.options import (
+    BatchSizeOption,
+    BudgetStatisticOption,
+    MaxLatencyOption,
+    SequenceLengthOption,
+    ThreadsOption,
+)
 from search.verification import (
     DEFAULT_MAX_WAIT_S,
     JOURNAL_FILE,
@@ -41,25 +48,17 @@ def verify_model(
     model: Annotated[Path, typer.Option(help="Model folder: model.onnx and config.json.")],
     profile: Annotated[Path, typer.Option(help="Device profile of this machine.")],
     out: Annotated[Path, typer.Option(help="Folder of the verification.")],
-    max_latency: Annotated[
-        str | None, typer.Option(help="Budget with its unit: 12ms, 800us, 0.5s.")
-    ] = None,
+    max_latency: MaxLatencyOption = None,
     speedup: Annotated[
         float | None, typer.Option(help="Budget: times as fast as the reference beside it.")
     ] = None,
     speedup_reference: Annotated[
         str, typer.Option(metavar="L-d-f-h-q", help="The shape that --speedup counts against.")
     ] = str(BERT_BASE.architecture),
-    budget_statistic: Annotated[
-        str, typer.Option(help=f"Of the latency: {', '.join(BUDGET_STATISTICS)}.")
-    ] = "p50",
-    sequence_length: Annotated[
-        int | None, typer.Option(help="Tokens; needed where several were profiled.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Sequences; needed where several were profiled.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Needed where several were profiled.")] = None,
+    budget_statistic: BudgetStatisticOption = "p50",
+    sequence_length: SequenceLengthOption = None,
+    batch_size: BatchSizeOption = None,
+    threads: ThreadsOption = None,
     max_wait: Annotated[
         float,
         typer.Option(min=0, max=86_400, help="Seconds to wait for a quiet machine, in all."),

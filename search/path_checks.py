@@ -9,7 +9,7 @@ from typing import Any
 from autotinybert.errors import InputError
 from autotinybert.files import sha256_bytes, sha256_file
 from device_profiles.machine import key_differences, measurement_key
-from device_profiles.measurements import SLICE_DEFAULTS, slice_of
+from device_profiles.measurements import rows_of_slice, slice_of
 from device_profiles.profile import PROFILE_FILE, DeviceProfile
 from device_profiles.target import Configuration, Target, Workload, check_target
 from profiler.host import host_facts
@@ -152,7 +152,6 @@ def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[s
         **request.workload_options(),
     )
     wanted = slice_of(Configuration(request.largest, workload, target))
-    rows = [
-        row for row in profile.references if tuple(row[name] for name in SLICE_DEFAULTS) == wanted
-    ]
-    request.budget.limit_ms(rows)  # refuses a reference that is not there
+    request.budget.limit_ms(
+        rows_of_slice(profile.references, wanted)
+    )  # refuses a reference that is not there

@@ -30,10 +30,15 @@ import numpy as np
 from autotinybert.command import Answer
 from autotinybert.errors import OccupiedFolderError, WorkError
 from autotinybert.files import whole_file
-from device_profiles.measurements import SLICE_DEFAULTS, describe_slice, read_measurements
+from device_profiles.measurements import (
+    SLICE_DEFAULTS,
+    describe_slice,
+    read_measurements,
+    rows_of_slice,
+)
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor.cli import fit_predictor
-from predictor.model import SlicePredictor
+from predictor.model import LatencyPredictor, SlicePredictor
 from predictor.store import load_predictor
 from profiler.cli import profile_device
 from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
@@ -42,7 +47,7 @@ from search.comparison import measured_shapes, read_scores, score_profile
 from search.path_request import PathRequest
 from search.result import Candidate, SearchResult, load_search
 from search.search_cli import search_architecture
-from search.searching import choose_slice, feasible_under, references_of, searched_lattice
+from search.searching import choose_slice, feasible_under, searched_lattice
 from search.stages import STAGES_FILE, Stages, command_line
 from search.verification_result import VERIFICATION_FILE, load_verification
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture, to_matrix
@@ -51,7 +56,7 @@ from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
 from supernet.corpus_cli import PreparedCorpus, prepare
 from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
-from supernet.supernet_folder import load_supernet
+from supernet.supernet_folder import load_supernet, read_document
 from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, train_model, train_supernet
 
 SHORTLIST_FILE = "shortlist.csv"
@@ -240,14 +245,14 @@ class WholePath:
         """Refuses a budget that nothing meets before hours go into training."""
         request = self.request
         predictor = load_predictor(self.out / "predictor")
-        part = self._slice_predictor()
+        part = self._slice_of(predictor)
         budget = request.budget
         feasible_under(
             request.method,
             searched_lattice(request.space, request.largest),
             part,
             budget,
-            budget.limit_ms(references_of(predictor, part)),
+            budget.limit_ms(rows_of_slice(predictor.references, part.slice)),
         )
 
     def _supernet(self) -> None:
@@ -342,7 +347,7 @@ class WholePath:
         loss = trained["held_out_loss"]["test"]
         verification = found.verification
         workload = describe_slice(tuple(verification[name] for name in SLICE_DEFAULTS))
-        supernet_s = load_supernet(self.out / "supernet").document["training"]["elapsed_s"]
+        supernet_s = read_document(self.out / "supernet")["training"]["elapsed_s"]
         return [
             ("Latency is for", f"{workload}; longer sequences take longer"),
             (
@@ -363,7 +368,7 @@ class WholePath:
         The gate is the same: their predicted upper bound.
         """
         scores = read_scores(self.out / COMPARISON_FILE)
-        part = self._slice_predictor()
+        part = self._slice_of(load_predictor(self.out / "predictor"))
         if not scores:
             return []
         shapes = to_matrix([found.architecture for found in scores])
@@ -378,10 +383,10 @@ class WholePath:
             )
         ]
 
-    def _slice_predictor(self) -> SlicePredictor:
-        """The predictor for the workload and target that is asked for."""
+    def _slice_of(self, predictor: LatencyPredictor) -> SlicePredictor:
+        """The part of a predictor for the workload and target that is asked for."""
         return choose_slice(
-            load_predictor(self.out / "predictor"),
+            predictor,
             {**self.request.workload_options(), "graph_variant": self.request.graph_variant},
         )
 

@@ -19,7 +19,8 @@ from autotinybert.files import (
     whole_file,
     write_signed_json,
 )
-from search.constraints import BUDGET_STATISTICS, parse_latency
+from search.constraints import parse_latency
+from search.options import BudgetStatisticOption, MaxLatencyOption
 from search.searching import METHODS
 from search.stages import STAGES_FILE
 from search.verification import DEFAULT_MAX_WAIT_S
@@ -44,9 +45,7 @@ def autotinybert(
     teacher: Annotated[str, typer.Option(help="Hugging Face BERT folder, or minilm-l6.")],
     target: Annotated[str, typer.Option(help="The device: cpu-x86 or cpu-arm; this machine.")],
     out: Annotated[Path, typer.Option(help="Folder of everything.")],
-    max_latency: Annotated[
-        str | None, typer.Option(help="Budget with its unit: 12ms, 800us, 0.5s.")
-    ] = None,
+    max_latency: MaxLatencyOption = None,
     speedup: Annotated[
         float | None, typer.Option(help="Budget instead: times as fast as a reference shape.")
     ] = None,
@@ -56,9 +55,7 @@ def autotinybert(
             metavar="teacher|L-d-f-h-q", help="What --speedup counts against; default BERT-base."
         ),
     ] = str(BERT_BASE.architecture),
-    budget_statistic: Annotated[
-        str, typer.Option(help=f"Of the latency: {', '.join(BUDGET_STATISTICS)}.")
-    ] = "p50",
+    budget_statistic: BudgetStatisticOption = "p50",
     corpus: Annotated[
         str, typer.Option(help="python-docs, a text file, or a folder of prepare-corpus.")
     ] = "python-docs",

@@ -16,11 +16,18 @@ from autotinybert.files import OutputFolder, canonical_json, check_apart, sha256
 from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
-from device_profiles.measurements import SLICE_DEFAULTS
+from device_profiles.measurements import SLICE_DEFAULTS, rows_of_slice
 from predictor.model import LatencyPredictor
 from predictor.store import PREDICTOR_FILE, load_predictor
-from search.constraints import BUDGET_STATISTICS, Budget, parse_latency
+from search.constraints import Budget, parse_latency
 from search.evaluation import Evaluation, run_search
+from search.options import (
+    BatchSizeOption,
+    BudgetStatisticOption,
+    MaxLatencyOption,
+    SequenceLengthOption,
+    ThreadsOption,
+)
 from search.result import (
     EVALUATIONS_FILE,
     JOURNAL_FILE,
@@ -38,7 +45,6 @@ from search.searching import (
     choose_slice,
     feasible_under,
     make_searcher,
-    references_of,
     searched_space,
 )
 from supernet.architecture import Architecture
@@ -60,18 +66,14 @@ def search_architecture(
     supernet: Annotated[Path, typer.Option(help="Folder of train-supernet.")],
     predictor: Annotated[Path, typer.Option(help="Folder of fit-predictor.")],
     out: Annotated[Path, typer.Option(help="Folder of the search.")],
-    max_latency: Annotated[
-        str | None, typer.Option(help="Budget with its unit: 12ms, 800us, 0.5s.")
-    ] = None,
+    max_latency: MaxLatencyOption = None,
     speedup: Annotated[
         float | None, typer.Option(help="Budget instead: times as fast as a reference shape.")
     ] = None,
     speedup_reference: Annotated[
         str, typer.Option(metavar="L-d-f-h-q", help="The shape that --speedup counts against.")
     ] = str(BERT_BASE.architecture),
-    budget_statistic: Annotated[
-        str, typer.Option(help=f"Of the latency: {', '.join(BUDGET_STATISTICS)}.")
-    ] = "p50",
+    budget_statistic: BudgetStatisticOption = "p50",
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "evolved",
     evaluations: Annotated[
         int, typer.Option(min=1, help="Architectures to evaluate.")
@@ -83,13 +85,9 @@ def search_architecture(
     sequences: Annotated[
         int, typer.Option(min=1, help="Held-out sequences that an architecture is scored on.")
     ] = DEFAULT_SEQUENCES,
-    sequence_length: Annotated[
-        int | None, typer.Option(help="Tokens; needed where several were profiled.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Sequences; needed where several were profiled.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Needed where several were profiled.")] = None,
+    sequence_length: SequenceLengthOption = None,
+    batch_size: BatchSizeOption = None,
+    threads: ThreadsOption = None,
     graph_variant: Annotated[
         str | None, typer.Option(help="Needed where several were profiled.")
     ] = None,
@@ -133,7 +131,7 @@ def search_architecture(
             "graph_variant": graph_variant,
         },
     )
-    limit_ms = budget.limit_ms(references_of(loaded, part))
+    limit_ms = budget.limit_ms(rows_of_slice(loaded.references, part.slice))
     part.calibration(budget.statistic)  # refuses a statistic that was not measured
     check_apart(out, {"what is searched": supernet, "what is searched with": predictor})
     # torch takes seconds to load: what it is not needed for was checked before.

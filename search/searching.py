@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autotinybert.errors import InputError
 from device_profiles.measurements import SLICE_DEFAULTS
@@ -110,12 +110,3 @@ def choose_slice(
         f"several workloads or targets were profiled ({known}): choose one with "
         "--sequence-length, --batch-size, --threads or --graph-variant"
     )
-
-
-def references_of(predictor: LatencyPredictor, part: SlicePredictor) -> list[Any]:
-    """The reference rows of one workload and target."""
-    return [
-        row
-        for row in predictor.references
-        if tuple(row[name] for name in SLICE_DEFAULTS) == part.slice
-    ]

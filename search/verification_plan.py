@@ -10,7 +10,13 @@ import numpy as np
 
 from autotinybert.errors import InputError
 from device_profiles.machine import key_differences, key_hash, measurement_key
-from device_profiles.measurements import SLICE_DEFAULTS, Slice, describe_slice, slice_of
+from device_profiles.measurements import (
+    SLICE_DEFAULTS,
+    Slice,
+    describe_slice,
+    rows_of_slice,
+    slice_of,
+)
 from device_profiles.profile import DeviceProfile
 from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration, Target, Workload
@@ -89,11 +95,7 @@ class VerificationPlan:
                 "real device: profile the device itself"
             )
         wanted = slice_of(Configuration(model.architecture, workload, target))
-        rows = [
-            row
-            for row in profile.references
-            if tuple(row[name] for name in SLICE_DEFAULTS) == wanted
-        ]
+        rows = rows_of_slice(profile.references, wanted)
         references = {
             Architecture.parse(row["model_id"]): {
                 statistic: row[column] for statistic, column in STATISTIC_COLUMNS.items()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -65,12 +63,6 @@ class BatchOrder:
             self._batches = self._shuffled(epoch)
             self._epoch = epoch
         return self._batches[index]
-
-    def from_step(self, step: int) -> Iterator[Indices]:
-        """The endless stream of batches from a step on."""
-        while True:
-            yield self.indices(step)
-            step += 1
 
     def _shuffled(self, epoch: int) -> list[Indices]:
         rng = np.random.default_rng((self.seed, epoch))

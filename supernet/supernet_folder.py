@@ -191,6 +191,22 @@ def save_supernet(
     )
 
 
+def read_document(folder: Path) -> dict[str, Any]:
+    """Reads what `supernet.json` says, without the weights.
+
+    Raises:
+        InputError: if the folder holds none, or one that is unfinished or of a later version.
+        DamagedFileError: if the file was torn, truncated or edited.
+    """
+    path = folder / SUPERNET_FILE
+    if not path.exists():
+        raise InputError(
+            f"no finished SuperPLM in {folder}: make one, or go on with it, with train-supernet "
+            f"--out {folder}"
+        )
+    return read_signed_json(path, kind="superplm", schema_version=SCHEMA_VERSION, remedy=_REMEDY)
+
+
 def load_supernet(folder: Path) -> Supernet:
     """Reads a SuperPLM back and checks it.
 
@@ -198,15 +214,8 @@ def load_supernet(folder: Path) -> Supernet:
         InputError: if the folder holds none, or one that is unfinished or of a later version.
         DamagedFileError: if it was torn, truncated or edited.
     """
-    path, weights_path = folder / SUPERNET_FILE, folder / WEIGHTS_FILE
-    if not path.exists():
-        raise InputError(
-            f"no finished SuperPLM in {folder}: make one, or go on with it, with train-supernet "
-            f"--out {folder}"
-        )
-    document = read_signed_json(
-        path, kind="superplm", schema_version=SCHEMA_VERSION, remedy=_REMEDY
-    )
+    document = read_document(folder)
+    weights_path = folder / WEIGHTS_FILE
     try:
         if sha256_file(weights_path) != document["weights_sha256"]:
             raise DamagedFileError(f"{weights_path} is not as it was written: {_REMEDY}")

@@ -1,0 +1,23 @@
+"""Options that commands about a budget share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from search.constraints import BUDGET_STATISTICS
+
+MaxLatencyOption = Annotated[
+    str | None, typer.Option(help="Budget with its unit: 12ms, 800us, 0.5s.")
+]
+BudgetStatisticOption = Annotated[
+    str, typer.Option(help=f"Of the latency: {', '.join(BUDGET_STATISTICS)}.")
+]
+SequenceLengthOption = Annotated[
+    int | None, typer.Option(help="Tokens; needed where several were profiled.")
+]
+BatchSizeOption = Annotated[
+    int | None, typer.Option(help="Sequences; needed where several were profiled.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="Needed where several were profiled.")]
