@@ -9,7 +9,7 @@ from typing import Any
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS
-from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.variants import GRAPH_VARIANTS, PRECISIONS, GraphVariant, Precision
 
 MAX_BATCH_SIZE = 512
 MAX_THREADS = 512
@@ -49,24 +49,30 @@ class Target:
     Attributes:
         provider: ONNX Runtime's execution provider.
         threads: threads inside an operator.
-        precision: number format of the weights.
+        precision: number format that products are computed in.
         graph_variant: which graph of the same encoder.
 
     Raises:
-        InputError: if the number of threads is out of bounds, or a name is unknown.
+        InputError: if the number of threads is out of bounds, a name is unknown, or the provider
+            cannot run the precision.
     """
 
     provider: str = CPU_PROVIDER
     threads: int = 1
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     graph_variant: GraphVariant = "plain"
 
     def __post_init__(self) -> None:
         _check_integer("threads", self.threads, MAX_THREADS)
         if self.provider != CPU_PROVIDER:
             raise InputError(f"provider {self.provider!r} is not measured: use {CPU_PROVIDER}")
-        if self.precision != "fp32":
-            raise InputError(f"precision {self.precision!r} is not measured: use fp32")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"no precision {self.precision!r}: use {', '.join(PRECISIONS)}")
+        if self.precision == "fp16":
+            raise InputError(
+                "fp16 on a CPU: ONNX Runtime has no half-precision kernels there and converts "
+                "back and forth, which is 2 to 4 times slower than fp32; use fp32 or int8"
+            )
         if self.graph_variant not in GRAPH_VARIANTS:
             raise InputError(
                 f"no graph variant {self.graph_variant!r}: use {' or '.join(GRAPH_VARIANTS)}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,23 +19,20 @@ from autotinybert.command import (
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, canonical_json, sha256_text
-from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
 from device_profiles.measurements import (
-    SLICE_DEFAULTS,
-    MeasuredRow,
     architecture_columns,
-    describe_slice,
-    slice_of,
 )
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.table import read_table
 from device_profiles.target import Target, Workload, check_target
 from device_profiles.visits import rows_of
-from profiler.campaign import Progress, run_campaign
+from profiler.answer import profile_answer
+from profiler.campaign import run_campaign
 from profiler.child import ChildWorker, local_command
 from profiler.plan import make_plan, sample_architectures
+from profiler.progress import progress_bar
 from supernet.architecture import Architecture, from_matrix
 from supernet.space_file import load_space
 from supernet.variants import GRAPH_VARIANTS
@@ -48,8 +43,6 @@ DEFAULT_CONFIGS = 60
 
 # With --minutes alone the plan is as long as time allows; this only bounds its making.
 _MOST_CONFIGS = 5000
-
-_MOST_DOUBTFUL_LINES = 5
 
 
 def profile_device(
@@ -168,7 +161,7 @@ def profile_device(
     # The lock comes first: nothing of another campaign's is touched while it runs.
     with (
         Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal,
-        _progress_bar() as on_progress,
+        progress_bar() as on_progress,
     ):
         folder.begin([name for name in PROFILE_FILES if name != JOURNAL_FILE])
         campaign = run_campaign(
@@ -231,100 +224,6 @@ def _host_facts() -> dict[str, Any]:
         return dict(worker.host)
     finally:
         worker.close()
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A progress line on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    # No refresh thread: it would wake up while the child is being timed.
-    with Bar(
-        TextColumn("round {task.fields[round]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("visits, about {task.fields[left]} left"),
-        console=console,
-        auto_refresh=False,
-    ) as bar:
-        task = bar.add_task("", total=None, round=1, left="?")
-
-        def show(progress: Progress) -> None:
-            minutes, seconds = divmod(round(progress.remaining_s), 60)
-            bar.update(
-                task,
-                completed=progress.visits_done,
-                total=progress.visits_planned,
-                round=progress.round,
-                left=f"{minutes}:{seconds:02d}",
-                refresh=True,
-            )
-
-        yield show
-
-
-def profile_answer(
-    profile: DeviceProfile, rows: Sequence[MeasuredRow] = (), *, finished_before: bool = False
-) -> Answer:
-    """What the command says about a finished profile."""
-    document = profile.document
-    counts: dict[str, int] = document["rows"]
-    host = profile.host
-    slow = [block for block in profile.blocks if block["slow"]]
-    lines = [
-        f"{profile.target}: {host['cpu_model']}, {host['cpu_count']} cores, "
-        f"ONNX Runtime {host['onnxruntime_version']}",
-        f"{sum(counts.values())} rows ({counts['ok']} ok, {counts['noisy']} noisy, "
-        f"{counts['rejected']} rejected) in {document['elapsed_s']:.0f} s; "
-        f"{len(slow)} of {len(profile.blocks)} blocks were slow; "
-        f"stopped: {document['stopped']}",
-        _reference_table(profile),
-    ]
-    doubtful = [row for row in rows if row.verdict != "ok"]
-    for row in doubtful[:_MOST_DOUBTFUL_LINES]:
-        where = describe_slice(slice_of(row.configuration))
-        lines.append(f"{row.configuration.architecture}, {where}: {row.verdict}, {row.reason}")
-    if len(doubtful) > _MOST_DOUBTFUL_LINES:
-        left = len(doubtful) - _MOST_DOUBTFUL_LINES
-        lines.append(f"... and {left} more, with their reasons in latencies.csv")
-    if not counts["ok"]:
-        lines.append("no row is ok: give the campaign more time, or a quieter machine")
-    lines.append(
-        f"{profile.folder} was finished before; nothing was measured"
-        if finished_before
-        else f"wrote {profile.folder}"
-    )
-    data = {
-        "profile": str(profile.folder),
-        "target": profile.target,
-        "measurement_key": document["measurement_key_hash"],
-        "rows": counts,
-        "reference_rows": profile.references,
-        "slow_blocks": len(slow),
-        "elapsed_s": document["elapsed_s"],
-        "stopped": document["stopped"],
-        "finished_before": finished_before,
-    }
-    return Answer(data, "\n".join(lines), exit_code=0 if counts["ok"] else 1)
-
-
-def _reference_table(profile: DeviceProfile) -> str:
-    rows = [
-        (
-            row["name"],
-            describe_slice(tuple(row[name] for name in SLICE_DEFAULTS)),
-            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("latency_ms", "p50_ms")),
-            row["verdict"],
-        )
-        for row in profile.references
-    ]
-    return text_table(("reference", "workload and target", "quiet ms", "p50 ms", "verdict"), rows)
 
 
 def main() -> None:

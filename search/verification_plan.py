@@ -211,7 +211,7 @@ def choose_slice(
             Target(
                 str(named["provider"]),
                 int(named["threads"]),
-                str(named["precision"]),
+                str(named["precision"]),  # type: ignore[arg-type] # checked there
                 graph_variant,
             ),
         )

@@ -8,3 +8,4 @@ GraphVariant = Literal["plain", "attention"]
 GRAPH_VARIANTS: tuple[GraphVariant, ...] = get_args(GraphVariant)
 
 Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)

@@ -37,7 +37,7 @@ def test_a_configuration_reads_back() -> None:
         ({"batch_size": True}, "batch size must be an integer"),
         ({"sequence_length": 513}, "sequence length must be an integer from 1 to 512"),
         ({"threads": "1"}, "threads must be an integer"),
-        ({"precision": "int4"}, "precision 'int4' is not measured"),
+        ({"precision": "int4"}, "no precision 'int4'"),
         ({"graph_variant": "magic"}, "no graph variant 'magic': use plain or attention"),
         ({"provider": "os.system"}, "provider 'os.system' is not measured"),
         ({"extra": 1}, "see 'extra'"),

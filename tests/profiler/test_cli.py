@@ -16,7 +16,8 @@ import pytest
 from autotinybert.command import run_command
 from device_profiles.journal import Journal, read_journal
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILE, DeviceProfile
-from profiler.cli import profile_answer, profile_device
+from profiler.answer import profile_answer
+from profiler.cli import profile_device
 from profiler.host import host_facts
 
 ROOT = Path(__file__).resolve().parent.parent.parent

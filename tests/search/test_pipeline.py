@@ -25,8 +25,8 @@ from device_profiles.table import read_table
 from device_profiles.target import Target, Workload
 from device_profiles.visits import rows_of
 from predictor.cli import fit_predictor
+from profiler.answer import profile_answer
 from profiler.campaign import run_campaign
-from profiler.cli import profile_answer
 from profiler.host import host_facts
 from profiler.plan import make_plan, sample_architectures
 from search.candidates import ordered_candidates
