@@ -24,11 +24,11 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from profiler.runtime import session_options
 
 from benchmarks.interleaved import interleaved_ms
 from benchmarks.usual_road import export_usual
 from device_profiles.target import CPU_PROVIDER, Target
+from profiler.runtime import session_options
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops
 from supernet.onnx_graph import OUTPUT_NAME, build_encoder

@@ -50,7 +50,7 @@ def _torch_model(
     model: nn.Module
     if architecture.qkv_size == architecture.hidden_size:
         # Attention written out is what the optimizer's fusions look for.
-        config = BertConfig(**common, attn_implementation="eager")
+        config = BertConfig(**{**common, "attn_implementation": "eager"})
         model = BertModel(config, add_pooling_layer=False)
     else:
         model = AutoTinyBertModel(AutoTinyBertConfig(**common, qkv_size=architecture.qkv_size))
