@@ -21,6 +21,7 @@ from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration
 from profiler.campaign import ConnectionLostError, WorkerLostError
 from profiler.child import ChildWorker, open_child
+from profiler.doctor_cli import examine_machine
 from profiler.ssh import RemoteHost, ssh_command
 from supernet.architecture import Architecture
 
@@ -191,6 +192,13 @@ def test_a_child_in_a_visit_without_end_goes_when_it_is_no_longer_wanted(server:
     assert child.is_running()
     worker.close()
     assert wait_for(lambda: not child.is_running())
+
+
+def test_the_doctor_examines_the_machine_behind_ssh(server: Server) -> None:
+    data = examine_machine(server.remote(), None).data
+    assert data["ssh"] == "device"
+    assert {"other load", "re-test"} <= {finding["what"] for finding in data["findings"]}
+    assert wait_for(lambda: not server.workers())
 
 
 @pytest.mark.parametrize(
