@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from autotinybert.command import Answer
 from autotinybert.text_table import text_table
+from device_profiles.machine import EMULATED_REMARK
 from device_profiles.measurements import SLICE_DEFAULTS, MeasuredRow, describe_slice, slice_of
 from device_profiles.profile import DeviceProfile
 
@@ -36,6 +37,8 @@ def profile_answer(
     if len(doubtful) > _MOST_DOUBTFUL_LINES:
         left = len(doubtful) - _MOST_DOUBTFUL_LINES
         lines.append(f"... and {left} more, with their reasons in latencies.csv")
+    if profile.key["emulated"]:
+        lines.append(EMULATED_REMARK)
     if not counts["ok"]:
         lines.append("no row is ok: give the campaign more time, or a quieter machine")
     lines.append(
@@ -46,6 +49,7 @@ def profile_answer(
     data = {
         "profile": str(profile.folder),
         "target": profile.target,
+        "emulated": profile.key["emulated"],
         "measurement_key": document["measurement_key_hash"],
         "rows": counts,
         "reference_rows": profile.references,
