@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autotinybert.errors import DamagedFileError
+from device_profiles.extras import EXTRA_KINDS, Extras
 from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
 from device_profiles.quality import (
@@ -78,6 +79,7 @@ class CampaignRecord:
         blocks: how many measuring processes have made visits.
         elapsed_s: how long the campaign has run, pauses left out.
         stopped: why it ended; empty while it goes on.
+        extras: what was measured besides latencies, after that.
     """
 
     configurations: tuple[Configuration, ...] = ()
@@ -89,6 +91,7 @@ class CampaignRecord:
     blocks: int = 0
     elapsed_s: float = 0.0
     stopped: str = ""
+    extras: Extras = field(default_factory=Extras)
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
@@ -127,6 +130,8 @@ class CampaignRecord:
             self.cut = int(record["configurations"])
         elif kind == "stopped":
             self.stopped = str(record["reason"])
+        elif kind in EXTRA_KINDS:
+            self.extras.add(self._index(record["configuration"]), record)
         else:
             raise ValueError(f"unknown kind {kind!r}")
 
