@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,12 +51,10 @@ class Footprint:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            kind, highest = (int, _HIGHEST_BYTES)
-            if field.name.endswith("_ms"):
-                kind, highest = ((int, float), _HIGHEST_MS)  # type: ignore[assignment]
-            if isinstance(value, bool) or not isinstance(value, kind):
+            is_time = field.name.endswith("_ms")
+            if isinstance(value, bool) or not isinstance(value, (int, float) if is_time else int):
                 raise InputError(f"footprint: {field.name} must be a number, not {value!r}")
-            if not (math.isfinite(value) and 0 < value <= highest):
+            if not 0 < value <= (_HIGHEST_MS if is_time else _HIGHEST_BYTES):
                 raise InputError(f"footprint: {field.name} must be above 0, not {value!r}")
 
     @classmethod

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 
-FloatVector = npt.NDArray[np.float64]
-
 SustainedVerdict = Literal["steady", "throttles", "unsteady", "undecided"]
+
+FloatVector = npt.NDArray[np.float64]
 
 MAX_LOAD_S = 3600
 MAX_REST_S = 600
@@ -25,9 +25,14 @@ SLOWER = 1.05
 # The beginning: the first second, and as many more as it takes for so many runs.
 _FEWEST_COLD_RUNS = 5
 
+# Heat takes longer than this to tell; the last run of a minute may begin well before its end.
+_SHORTEST_S = 45
+
 # A device that throttles stays slow: each quarter is about as slow as the one before, or slower.
 _QUARTERS = 4
 _RECOVERY = 0.02
+
+_UNDECIDED: tuple[SustainedVerdict, str] = ("undecided", "too short to tell: give it more minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +134,13 @@ def summarise(second: FloatVector, latency_ms: FloatVector, runs: FloatVector) -
     """
     first = int(np.searchsorted(np.cumsum(runs), _FEWEST_COLD_RUNS)) + 1
     cold_ms = float(np.median(latency_ms[:first]))
+    sustained_ms = float(np.median(latency_ms[second >= (second[0] + second[-1]) / 2]))
     quarter = (second * _QUARTERS / (second[-1] + 1)).astype(np.int64)
-    sustained_ms = float(np.median(latency_ms[quarter >= _QUARTERS // 2]))
     ratio = sustained_ms / cold_ms
-    verdict, reason = _judge(ratio, latency_ms, quarter)
+    if second[-1] < _SHORTEST_S:
+        verdict, reason = _UNDECIDED
+    else:
+        verdict, reason = _judge(ratio, latency_ms, quarter)
     return SustainedSummary(
         cold_ms=cold_ms, sustained_ms=sustained_ms, ratio=ratio, verdict=verdict, reason=reason
     )
@@ -143,7 +151,7 @@ def _judge(
 ) -> tuple[SustainedVerdict, str]:
     parts = [latency_ms[quarter == number] for number in range(_QUARTERS)]
     if not all(len(part) for part in parts):
-        return "undecided", "too few runs: give it more minutes"
+        return _UNDECIDED
     if 1 / SLOWER <= ratio <= SLOWER:
         return "steady", f"within {SLOWER - 1:.0%} of the beginning"
     if ratio < 1:

@@ -47,8 +47,8 @@ def _lengths(lengths: Mapping[str, Any]) -> list[str]:
             [
                 (
                     row["name"],
-                    f"batch {row['batch_size']}, {row['threads']} threads, {row['precision']}, "
-                    f"{row['graph_variant']}",
+                    f"batch {row['batch_size']}, {row['threads']} thread"
+                    f"{'s' * (row['threads'] != 1)}, {row['precision']}, {row['graph_variant']}",
                     *(_number(row[name]) for name in ("mean_latency_ms", "mean_p50_ms")),
                 )
                 for row in lengths["expected"]
@@ -61,26 +61,17 @@ def _lengths(lengths: Mapping[str, Any]) -> list[str]:
 def _footprints(rows: Rows) -> list[str]:
     if not rows:
         return []
+    header = (
+        *("footprint", "workload and target"),
+        *("file MB", "peak MB", "first result ms", "with start ms"),
+    )
     cells = []
     for row in rows:
         sizes = {} if "error" in row else Footprint.from_json(row).columns()
-        values = [_number(sizes.get(name)) for name in FOOTPRINT_COLUMNS]
-        process = "" if "error" in row else _number(row["process_to_first_ms"])
-        cells.append((row["name"], _where(row), *values, process, row.get("error", "")))
-    return [
-        text_table(
-            (
-                "footprint",
-                "workload and target",
-                "file MB",
-                "peak MB",
-                "first result ms",
-                "with start ms",
-                "",
-            ),
-            cells,
-        )
-    ]
+        values = [sizes.get(name) for name in FOOTPRINT_COLUMNS]
+        values.append(row.get("process_to_first_ms"))
+        cells.append((row["name"], _where(row), *map(_number, values)))
+    return [text_table(header, cells), *_failures(rows)]
 
 
 def _loads(rows: Rows) -> list[str]:
@@ -90,13 +81,22 @@ def _loads(rows: Rows) -> list[str]:
         (
             row["name"],
             _where(row),
-            _number(row.get("cold_ms")),
-            _number(row.get("sustained_ms")),
-            f"{row['verdict']}: {row['reason']}" if "verdict" in row else row["error"],
+            *(_number(row.get(name)) for name in ("cold_ms", "sustained_ms", "ratio")),
+            row.get("verdict", "failed"),
         )
         for row in rows
     ]
-    return [text_table(("under load", "workload and target", "cold ms", "sustained ms", ""), cells)]
+    reasons = [
+        f"{row['name']}, {_where(row)}: {row['verdict']}, {row['reason']}"
+        for row in rows
+        if row.get("verdict", "steady") != "steady"
+    ]
+    header = ("under load", "workload and target", "cold ms", "sustained ms", "ratio", "verdict")
+    return [text_table(header, cells), *reasons, *_failures(rows)]
+
+
+def _failures(rows: Rows) -> list[str]:
+    return [f"{row['name']}, {_where(row)}: {row['error']}" for row in rows if "error" in row]
 
 
 def _where(row: Mapping[str, Any]) -> str:

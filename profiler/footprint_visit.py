@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import numpy_helper
 
 from autotinybert.errors import WorkError
 from device_profiles.footprint import Footprint
@@ -19,7 +20,6 @@ from device_profiles.target import Configuration
 from profiler.environment import child_environment
 from profiler.session import WeightPool
 from supernet.onnx_graph import build_encoder
-from supernet.weights import weight_shapes
 
 # Enough for a median.
 REPEATS = 3
@@ -30,14 +30,19 @@ RunFile = Callable[[Path, Configuration], Footprint]
 
 
 def write_model(path: Path, configuration: Configuration, pool: WeightPool) -> None:
-    """Writes the ONNX file of a configuration, random weights inside.
+    """Writes the ONNX file of a configuration: the graph that is timed, its weights inside.
 
     Raises:
         OSError: if there is no room for it.
     """
-    architecture, target = configuration.architecture, configuration.target
-    weights = pool.take(weight_shapes(architecture))
-    graph = build_encoder(architecture, variant=target.graph_variant, weights=weights)
+    target = configuration.target
+    graph = build_encoder(
+        configuration.architecture, variant=target.graph_variant, precision=target.precision
+    )
+    weights = pool.take(graph.weights)
+    for tensor in graph.model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
     onnx.save(graph.model, path)
 
 

@@ -61,9 +61,12 @@ def test_slow_runs_are_gathered_until_the_beginning_can_be_told() -> None:
     assert (summary.cold_ms, summary.verdict) == (20.0, "steady")
 
 
-def test_a_load_of_a_few_seconds_decides_nothing() -> None:
-    summary = summarise(np.arange(3.0), np.array([1.0, 2.0, 3.0]), np.full(3, 9.0))
-    assert (summary.verdict, summary.reason) == ("undecided", "too few runs: give it more minutes")
+@pytest.mark.parametrize("second", [[0.0], [0.0, 1.0, 2.0], [0.0, 60.0, 120.0], list(range(45))])
+def test_a_load_too_short_for_its_runs_decides_nothing(second: list[float]) -> None:
+    latency = np.linspace(1, 3, len(second))
+    summary = summarise(np.array(second), latency, np.full(len(second), 9.0))
+    assert summary.verdict == "undecided"
+    assert summary.reason == "too short to tell: give it more minutes"
 
 
 GOOD = {"second": [0, 2], "median_ns": [5, 6], "runs": [1, 1], "steal_ms": None}

@@ -38,9 +38,11 @@ FOOTPRINT = Footprint(
     process_to_first_ms=125.0,
 )
 HOT = LoadSeries(
-    second=tuple(range(8)), median_ns=(10_000_000,) * 2 + (15_000_000,) * 6, runs=(9,) * 8
+    second=tuple(range(60)),
+    median_ns=(10_000_000,) * 20 + (15_000_000,) * 40,
+    runs=(9,) * 60,
 )
-WORK = ExtraWork(footprint="all", load=Load(seconds=8, rest_s=1))
+WORK = ExtraWork(footprint="all", load=Load(seconds=60, rest_s=12))
 
 
 class Killed(BaseException):
@@ -242,7 +244,13 @@ def test_extras_stand_in_the_profile_and_in_the_answer(tmp_path: Path, campaign:
     assert row["mean_latency_ms"] == pytest.approx(0.9 * by_length[16] + 0.1 * by_length[32])
     answer = with_extras(Answer({"a": 1}, "before"), document)
     assert set(answer.data) == {"a", "lengths", "footprints", "sustained"}
-    for text in ("before\n", "2 were longer and are cut", "16: 90.0%", "90.00", "throttles: 50% s"):
+    for text in (
+        "before\n",
+        "2 were longer and are cut",
+        "16: 90.0%",
+        "90.00",
+        "plain: throttles, 50% s",
+    ):
         assert text in str(answer.text)
     assert with_extras(Answer({"a": 1}, "before"), {}) == Answer({"a": 1}, "before")
 

@@ -22,6 +22,9 @@ from profiler.session import WeightPool
 from profiler.worker import answer
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import weight_bytes
+from supernet.onnx_graph import build_encoder
+from supernet.variants import Precision
+from supernet.weights import weight_shapes
 
 TINY = Configuration(Architecture(1, 128, 128, 12, 180), Workload(1, 8))
 VALUES = Footprint(
@@ -96,6 +99,21 @@ def test_a_process_that_fails_says_how(tmp_path: Path) -> None:
     path.write_bytes(b"no protobuf at all")
     with pytest.raises(WorkError, match=r"failed \(exit status 1\): .*INVALID_PROTOBUF"):
         run_file(path, TINY)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_file_is_as_large_as_an_exported_one(
+    tmp_path: Path, pool: WeightPool, precision: Precision
+) -> None:
+    target = Target(precision=precision)
+    write_model(tmp_path / "ours", Configuration(TINY.architecture, TINY.workload, target), pool)
+    rng = np.random.default_rng(0)
+    shapes = weight_shapes(TINY.architecture)
+    weights = {name: rng.normal(0, 0.02, shape).astype("f4") for name, shape in shapes.items()}
+    exported = build_encoder(TINY.architecture, precision=precision, weights=weights).model
+    size = (tmp_path / "ours").stat().st_size
+    assert size == pytest.approx(exported.ByteSize(), rel=0.001)
+    assert run_file(tmp_path / "ours", TINY).file_bytes == size
 
 
 def test_a_file_is_run_under_its_workload(tmp_path: Path, pool: WeightPool) -> None:
