@@ -163,7 +163,7 @@ def test_references_alone_unless_all_are_asked_for_and_named_ones_count(
     assert named == [("sustained", shape) for shape in [*usual, SMALL]]
 
 
-@pytest.mark.parametrize("after", range(10))
+@pytest.mark.parametrize("after", [0, 5, 6, 9])
 def test_work_killed_at_any_moment_goes_on_with_what_is_missing(
     campaign: Campaign, after: int
 ) -> None:
