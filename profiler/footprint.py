@@ -1,7 +1,7 @@
 """A fresh process that runs a model file once and says what that took.
 
-It imports what a service in Python needs, numpy and ONNX Runtime, and nothing of ours, so that
-its memory and its start are those of the model. It prints one JSON line: a
+It imports what a service in Python needs, numpy and ONNX Runtime, and hardly more, so that its
+memory and its start are those of the model. It prints one JSON line: a
 `device_profiles.footprint.Footprint`.
 
 Run it with `python -P -m profiler.footprint FILE`.
@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+
+from device_profiles.target import CPU_PROVIDER, Target
+from profiler.runtime import session_options, start_session
 
 _STATUS = Path("/proc/self/status")
 
@@ -56,23 +58,18 @@ def main() -> None:
     """Opens the file, runs it once, prints what that took."""
     parser = argparse.ArgumentParser(prog="profiler.footprint")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--provider", default="CPUExecutionProvider")
+    parser.add_argument("--provider", default=CPU_PROVIDER)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--sequence-length", type=int, default=128)
     parser.add_argument("--started-ns", type=int, default=None, help="when, by time.monotonic_ns")
     given = parser.parse_args()
+    target = Target(provider=given.provider, threads=given.threads)
     # 1 is a token, a segment, and no padding.
     ones = np.ones((given.batch_size, given.sequence_length), dtype=np.int64)
     baseline_bytes = _resident_bytes("VmRSS")
     begun_ns = time.monotonic_ns()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = given.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(given.file), options, providers=[given.provider])
-    if session.get_providers()[0] != given.provider:
-        raise SystemExit(f"ONNX Runtime does not run {given.provider}")
+    session = start_session(str(given.file), target, session_options(target))
     opened_ns = time.monotonic_ns()
     session.run(None, {value.name: ones for value in session.get_inputs()})
     done_ns = time.monotonic_ns()
