@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.files import whole_file
+from device_profiles.footprint import FOOTPRINT_COLUMNS, Footprint
 from device_profiles.quality import Verdict
 from device_profiles.table import Table, read_table
 from device_profiles.target import (
@@ -86,6 +87,7 @@ class Measurements:
         statistics: float64 `[N]` for `latency_ms` and, where known, percentiles; NaN is unknown.
         verdicts: of each row.
         sha256: of the bytes that they were read from.
+        footprints: float64 `[N]` for each of `FOOTPRINT_COLUMNS` that there is; NaN is unknown.
     """
 
     source: str
@@ -94,6 +96,7 @@ class Measurements:
     statistics: dict[str, FloatVector]
     verdicts: list[Verdict]
     sha256: str = ""
+    footprints: dict[str, FloatVector] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -122,20 +125,28 @@ def rows_of_slice(rows: Iterable[Mapping[str, Any]], values: Slice) -> list[Mapp
 
 
 def concatenate(parts: Sequence[Measurements]) -> Measurements:
-    """One set of measurements from several; a statistic that a part lacks is NaN there."""
-    names = [name for name in STATISTICS if any(name in part.statistics for part in parts)]
+    """One set of measurements from several; a column that a part lacks is NaN there."""
     return Measurements(
         source=", ".join(part.source for part in parts),
         architectures=np.concatenate([part.architectures for part in parts]),
         slices=[row for part in parts for row in part.slices],
-        statistics={
-            name: np.concatenate(
-                [part.statistics.get(name, np.full(len(part), np.nan)) for part in parts]
-            )
-            for name in names
-        },
+        statistics=_joined(STATISTICS, [(part.statistics, len(part)) for part in parts]),
         verdicts=[verdict for part in parts for verdict in part.verdicts],
+        footprints=_joined(FOOTPRINT_COLUMNS, [(part.footprints, len(part)) for part in parts]),
     )
+
+
+def _joined(
+    names: Sequence[str], parts: Sequence[tuple[Mapping[str, FloatVector], int]]
+) -> dict[str, FloatVector]:
+    """Columns of several parts, each with its length, one after another."""
+    return {
+        name: np.concatenate(
+            [columns.get(name, np.full(length, np.nan)) for columns, length in parts]
+        )
+        for name in names
+        if any(name in columns for columns, _ in parts)
+    }
 
 
 def architecture_columns(table: Table) -> IntMatrix:
@@ -221,6 +232,11 @@ def read_measurements(path: Path) -> Measurements:
         statistics=statistics,
         verdicts=verdicts,
         sha256=table.sha256,
+        footprints={
+            name: table.positive_floats(name, highest=_HIGHEST_LATENCY_MS, allow_empty=True)
+            for name in FOOTPRINT_COLUMNS
+            if name in table
+        },
     )
 
 
@@ -242,12 +258,17 @@ _COLUMNS = (
     *STATISTICS,
     "visits",
     "runs",
+    *FOOTPRINT_COLUMNS,
     "verdict",
     "reason",
 )
 
 
-def write_measurements(path: Path, rows: Sequence[MeasuredRow]) -> None:
+def write_measurements(
+    path: Path,
+    rows: Sequence[MeasuredRow],
+    footprints: Mapping[Configuration, Footprint] | None = None,
+) -> None:
     """Writes `latencies.csv`: readable in a spreadsheet, and by `read_measurements`."""
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -255,6 +276,8 @@ def write_measurements(path: Path, rows: Sequence[MeasuredRow]) -> None:
         for row in rows:
             described = row.configuration.to_json()
             statistics = (row.latency_ms, *row.percentiles_ms.values())
+            footprint = (footprints or {}).get(row.configuration)
+            sizes = footprint.columns() if footprint else dict.fromkeys(FOOTPRINT_COLUMNS)
             writer.writerow(
                 (
                     described["model_id"],
@@ -263,6 +286,7 @@ def write_measurements(path: Path, rows: Sequence[MeasuredRow]) -> None:
                     *("" if value is None else f"{value:.6f}" for value in statistics),
                     row.visits,
                     row.runs,
+                    *("" if value is None else f"{value:.3f}" for value in sizes.values()),
                     row.verdict,
                     row.reason,
                 )

@@ -1,7 +1,8 @@
 """A device profile on disk: a folder that says what was measured, where, how, and how well.
 
 - `profile.json`: schema version, host facts, protocol, measurement key, reference rows, the
-  campaign's blocks, and checksums of the other files and of itself
+  campaign's blocks, footprints, lasting loads and lengths of texts where these were asked for,
+  and checksums of the other files and of itself
 - `measurements.jsonl`: the journal, every visit with its raw runs
 - `latencies.csv`: one row per architecture, workload and target, with its verdict
 
@@ -20,7 +21,9 @@ from typing import Any, Self
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, sha256_file, write_signed_json
+from device_profiles.extras import lengths_document
 from device_profiles.journal import read_journal
+from device_profiles.lengths import LengthHistogram
 from device_profiles.machine import key_differences, key_hash, measurement_key
 from device_profiles.measurements import (
     MeasuredRow,
@@ -55,6 +58,7 @@ class DeviceProfile:
         blocks: of the campaign: number, round, start, slow-down factor, whether it was slow.
         document: `profile.json` as it stands.
         measurements: the rows.
+        lengths: of the texts that the workloads stand for, if the profile was made for some.
     """
 
     folder: Path
@@ -66,6 +70,7 @@ class DeviceProfile:
     blocks: list[dict[str, Any]]
     document: Mapping[str, Any]
     measurements: Measurements
+    lengths: LengthHistogram | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -103,6 +108,9 @@ class DeviceProfile:
                 blocks=document["blocks"],
                 document=document,
                 measurements=read_measurements(folder / LATENCIES_FILE),
+                lengths=LengthHistogram.from_json(document["lengths"])
+                if "lengths" in document
+                else None,
             )
         except (KeyError, TypeError) as error:
             raise DamagedFileError(
@@ -147,6 +155,7 @@ def save_profile(
     campaign: CampaignRecord,
     rows: Sequence[MeasuredRow],
     references: Sequence[Architecture] = (),
+    lengths: LengthHistogram | None = None,
 ) -> None:
     """Writes `latencies.csv` and `profile.json` beside a journal that is already there.
 
@@ -159,8 +168,16 @@ def save_profile(
         campaign: what the journal says.
         rows: the rows that follow from it.
         references: shapes that are reference rows besides the usual ones.
+        lengths: of the texts that the workloads stand for.
     """
-    write_measurements(folder / LATENCIES_FILE, rows)
+    footprints = campaign.extras.footprints
+    write_measurements(
+        folder / LATENCIES_FILE,
+        rows,
+        {campaign.configurations[index]: footprint for index, footprint in footprints.items()},
+    )
+    names = _reference_names(references)
+    reference_rows = _reference_rows(rows, names)
     key = measurement_key(host)
     verdicts = [row.verdict for row in rows]
     document = {
@@ -174,20 +191,26 @@ def save_profile(
         "protocol": protocol.to_json(),
         "arguments": list(arguments),
         "rows": {name: verdicts.count(name) for name in ("ok", "noisy", "rejected")},
-        "reference_rows": _reference_rows(rows, references),
+        "reference_rows": reference_rows,
         "blocks": _blocks(campaign, protocol),
         "elapsed_s": round(campaign.elapsed_s, 3),
         "stopped": campaign.stopped,
+        **campaign.extras.document(campaign.configurations, names),
+        **({} if lengths is None else {"lengths": lengths_document(lengths, reference_rows)}),
         "checksums": {name: sha256_file(folder / name) for name in (JOURNAL_FILE, LATENCIES_FILE)},
     }
     write_signed_json(folder / PROFILE_FILE, document)
 
 
-def _reference_rows(
-    rows: Sequence[MeasuredRow], others: Sequence[Architecture]
-) -> list[dict[str, Any]]:
+def _reference_names(others: Sequence[Architecture]) -> dict[Architecture, str]:
     names = {architecture: str(architecture) for architecture in others}
     names.update((shape.architecture, shape.name) for shape in REFERENCE_SHAPES)
+    return names
+
+
+def _reference_rows(
+    rows: Sequence[MeasuredRow], names: Mapping[Architecture, str]
+) -> list[dict[str, Any]]:
     return [
         {
             "name": names[row.configuration.architecture],

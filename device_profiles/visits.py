@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autotinybert.errors import DamagedFileError
+from device_profiles.extras import EXTRA_KINDS, Extras
 from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
 from device_profiles.quality import (
@@ -79,6 +80,7 @@ class CampaignRecord:
         elapsed_s: how long the campaign has run, pauses left out.
         stopped: why it ended; empty while it goes on.
         reconnections: how often a lost connection to the machine came back.
+        extras: what was measured besides latencies, after that.
     """
 
     configurations: tuple[Configuration, ...] = ()
@@ -91,6 +93,7 @@ class CampaignRecord:
     elapsed_s: float = 0.0
     stopped: str = ""
     reconnections: int = 0
+    extras: Extras = field(default_factory=Extras)
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
@@ -131,6 +134,8 @@ class CampaignRecord:
             self.stopped = str(record["reason"])
         elif kind == "reconnected":
             self.reconnections += 1
+        elif kind in EXTRA_KINDS:
+            self.extras.add(self._index(record["configuration"]), record)
         else:
             raise ValueError(f"unknown kind {kind!r}")
 

@@ -21,7 +21,9 @@ from autotinybert.errors import WorkError
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.target import Configuration
 from profiler.campaign import ConnectionLostError, VisitFailedError, WorkerLostError
+from profiler.environment import child_environment
 from profiler.ssh import RemoteHost, ssh_command
+from profiler.sustained import Load
 
 START_TIMEOUT_S = 120.0
 VISIT_TIMEOUT_S = 600.0
@@ -82,15 +84,13 @@ class ChildWorker:
         self._buffer = b""
         self._requests = 0
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        root = str(Path(__file__).resolve().parent.parent)
-        paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=child_environment(),
             )
         except OSError as error:
             self._errors.close()
@@ -135,12 +135,13 @@ class ChildWorker:
             ConnectionLostError: if it is on another machine that cannot be reached any more.
         """
         request: dict[str, Any] = {
+            "type": "visit",
             "configuration": configuration.to_json(),
             "protocol": protocol.to_json(),
         }
         if model_sha256 is not None:
             request["model_sha256"] = model_sha256
-        return self._ask("visit", request)
+        return self._ask(request, self._visit_timeout_s)
 
     def doctor_facts(self) -> Mapping[str, Any]:
         """What the machine says about its fitness; see `profiler.doctor_facts`.
@@ -149,23 +150,47 @@ class ChildWorker:
             VisitFailedError: if it cannot say.
             WorkerLostError: if the child died or hangs.
         """
-        facts = self._ask("doctor", {}).get("facts")
+        facts = self._ask({"type": "doctor"}, self._visit_timeout_s).get("facts")
         if not isinstance(facts, dict):
             raise VisitFailedError("an answer without facts")
         return facts
 
-    def _ask(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Sends one request and returns the answer to it."""
+    def footprint(self, configuration: Configuration) -> Mapping[str, Any]:
+        """Writes a model file, runs it in fresh processes, and returns a `Footprint`'s object.
+
+        Raises:
+            VisitFailedError: if there is no room for the file, or it does not run.
+            WorkerLostError: if the child died or hangs.
+        """
+        request = {"type": "footprint", "configuration": configuration.to_json()}
+        return self._ask(request, self._visit_timeout_s)
+
+    def sustained(self, configuration: Configuration, load: Load) -> Mapping[str, Any]:
+        """Runs a lasting load and returns a `LoadSeries`' object.
+
+        Raises:
+            VisitFailedError: if the configuration could not be measured.
+            WorkerLostError: if the child died or hangs.
+        """
+        request = {
+            "type": "sustained",
+            "configuration": configuration.to_json(),
+            "load": load.to_json(),
+        }
+        return self._ask(request, load.rest_s + load.seconds + self._visit_timeout_s)
+
+    def _ask(self, request: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+        """The child's answer to a request, once it is there."""
         self._requests += 1
-        line = json.dumps({"type": kind, "id": self._requests, **request}).encode() + b"\n"
         assert self._process.stdin is not None
         try:
+            line = json.dumps({**request, "id": self._requests}).encode() + b"\n"
             self._process.stdin.write(line)
             self._process.stdin.flush()
         except OSError as error:
             raise self._ending() from error
-        reply = self._read(self._visit_timeout_s)
-        if reply.get("type") == kind and reply.get("id") == self._requests:
+        reply = self._read(timeout_s)
+        if reply.get("type") == request["type"] and reply.get("id") == self._requests:
             return reply
         raise VisitFailedError(str(reply.get("error", "an answer to another request")))
 

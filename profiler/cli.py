@@ -32,9 +32,12 @@ from profiler.answer import profile_answer
 from profiler.campaign import ConnectionLostError, run_campaign
 from profiler.child import open_child
 from profiler.doctor_cli import examine_machine, unreachable
+from profiler.extras import ExtraWork, run_extras
+from profiler.extras_answer import announce, with_extras
 from profiler.plan import make_plan, sample_architectures
 from profiler.progress import progress_bar
 from profiler.ssh import RemoteHost
+from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS, lengths_of
 from supernet.architecture import Architecture, from_matrix
 from supernet.space_file import load_space
 from supernet.variants import GRAPH_VARIANTS
@@ -82,6 +85,22 @@ def profile_device(
     sequence_length: Annotated[
         list[int] | None, typer.Option(help="Tokens; repeatable; default 128.")
     ] = None,
+    lengths_from: Annotated[
+        Path | None,
+        typer.Option(help="Lengths, or texts with --tokenizer: choose sequence lengths for them."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Hugging Face BERT folder, tokenizer.json or vocab.txt for the texts."),
+    ] = None,
+    num_lengths: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_NUM_LENGTHS,
+            help=f"Most lengths to choose; default {DEFAULT_NUM_LENGTHS}.",
+        ),
+    ] = None,
     batch_size: Annotated[
         list[int] | None, typer.Option(help="Sequences; repeatable; default 1.")
     ] = None,
@@ -89,6 +108,17 @@ def profile_device(
     graph_variant: Annotated[
         list[str] | None,
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
+    ] = None,
+    footprint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="references|all",
+            help="Measure file size, memory and time to the first result of these, too.",
+        ),
+    ] = None,
+    sustained: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Keep each reference under load for so long, too."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
     ssh: Annotated[
@@ -122,10 +152,14 @@ def profile_device(
         option = "--out DIR" if target else f"--target ({', '.join(TARGET_NAMES)})"
         raise InputError(f"{option} is needed; only --doctor goes without")
     protocol = Protocol()
+    extra_work = ExtraWork.asked(footprint, sustained)
+    lengths = lengths_of(
+        lengths_from, tokenizer=tokenizer, num_lengths=num_lengths, sequence_length=sequence_length
+    )
     workloads = [
         Workload(batch, length)
         for batch in batch_size or [1]
-        for length in sequence_length or [128]
+        for length in (lengths.sequence_lengths if lengths else sequence_length or [128])
     ]
     targets = [
         Target(threads=count, graph_variant=variant)  # type: ignore[arg-type] # checked there
@@ -156,9 +190,14 @@ def profile_device(
         reference=reference,
         rivals=rivals,
         sequence_length=sequence_length,
+        lengths_from=lengths_from,
+        tokenizer=tokenizer,
+        num_lengths=num_lengths,
         batch_size=batch_size,
         threads=threads,
         graph_variant=graph_variant,
+        footprint=footprint,
+        sustained=sustained,
         seed=seed,
         ssh=ssh,
         ssh_python=ssh_python,
@@ -172,6 +211,8 @@ def profile_device(
         "references": [str(shape) for shape in references],
         "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
         "protocol": protocol.to_json(),
+        **extra_work.request(),
+        **({} if lengths is None else {"lengths": lengths.to_json()}),
     }
     if remote is not None:
         request["ssh"] = remote.host
@@ -188,7 +229,8 @@ def profile_device(
         )
     folder = OutputFolder.claim(out, _COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
     if folder.state == "finished":
-        return profile_answer(DeviceProfile.load(out), finished_before=True)
+        profile = DeviceProfile.load(out)
+        return with_extras(profile_answer(profile, finished_before=True), profile.document)
     folder.create()
     # The lock comes first: nothing of another campaign's is touched while it runs.
     with (
@@ -207,6 +249,14 @@ def profile_device(
             shorten_plan=architectures is None,
             on_progress=on_progress,
         )
+        run_extras(
+            extra_work,
+            campaign,
+            journal,
+            lambda: open_child(remote),
+            references=references,
+            announce=announce,
+        )
         rows = rows_of(campaign, protocol)
         save_profile(
             out,
@@ -217,9 +267,11 @@ def profile_device(
             campaign=campaign,
             rows=rows,
             references=references,
+            lengths=lengths,
         )
         folder.finish()
-    return profile_answer(DeviceProfile.load(out), rows)
+    profile = DeviceProfile.load(out)
+    return with_extras(profile_answer(profile, rows), profile.document)
 
 
 def _architectures(

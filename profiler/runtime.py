@@ -23,9 +23,9 @@ def session_options(target: Target) -> onnxruntime.SessionOptions:
 
 
 def start_session(
-    model: bytes, target: Target, options: onnxruntime.SessionOptions
+    model: bytes | str, target: Target, options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
-    """Opens a session on a serialised model.
+    """Opens a session on a serialised model, or on the file of this name.
 
     Raises:
         WorkError: if the provider that was asked for is not the one that runs.

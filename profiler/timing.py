@@ -39,10 +39,10 @@ def time_runs(run: Callable[[], object], protocol: Protocol, clock: Clock) -> Ti
         protocol: how long to time.
         clock: reads nanoseconds.
     """
-    warmup = [_elapsed_ns(run, clock)]
+    warmup = [elapsed_ns(run, clock)]
     while len(warmup) < protocol.max_warmup_runs:
         best = min(warmup)
-        warmup.append(_elapsed_ns(run, clock))
+        warmup.append(elapsed_ns(run, clock))
         if warmup[-1] > best * (1 - protocol.warmup_gain):
             break
     runs: list[int] = []
@@ -51,12 +51,13 @@ def time_runs(run: Callable[[], object], protocol: Protocol, clock: Clock) -> Ti
     while len(runs) < protocol.max_runs and (
         len(runs) < protocol.min_runs or total_ns < min_time_ns
     ):
-        runs.append(_elapsed_ns(run, clock))
+        runs.append(elapsed_ns(run, clock))
         total_ns += runs[-1]
     return TimedRuns(tuple(warmup), tuple(runs))
 
 
-def _elapsed_ns(run: Callable[[], object], clock: Clock) -> int:
+def elapsed_ns(run: Callable[[], object], clock: Clock) -> int:
+    """How long one run takes; at least a nanosecond."""
     start = clock()
     run()
     # A clock of coarse steps may not advance; a run still took some time.

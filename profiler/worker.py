@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,10 +30,12 @@ from autotinybert.errors import InputError
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.target import Configuration
 from profiler.doctor_facts import gather_facts
+from profiler.footprint_visit import take_footprint
 from profiler.hangup import on_hangup
 from profiler.host import current_steal_ms, host_facts
 from profiler.model_file import ModelFile
 from profiler.session import WeightPool, open_session
+from profiler.sustained import Load, run_load
 from profiler.timing import Clock, time_runs
 from supernet.architecture import to_matrix
 from supernet.cost import weight_bytes
@@ -45,6 +48,9 @@ MAX_WEIGHT_BYTES = 13 << 30
 
 SessionOpener = Callable[[Configuration], Callable[[], object]]
 FactsGatherer = Callable[[], Mapping[str, Any]]
+FootprintTaker = Callable[[Configuration], dict[str, Any]]
+
+_REQUESTS = ("visit", "sustained", "footprint")
 
 
 @dataclass(frozen=True)
@@ -97,42 +103,85 @@ def visit(
     }
 
 
+def sustained(
+    configuration: Configuration, load: Load, open_configuration: SessionOpener, clock: Clock
+) -> dict[str, Any]:
+    """Puts a lasting load on the machine; the JSON object of a `LoadSeries`."""
+    run = open_configuration(configuration)
+    gc.disable()
+    try:
+        return run_load(run, load, clock, rest=time.sleep, steal_ms=current_steal_ms)
+    finally:
+        gc.enable()
+
+
 def answer(
     line: bytes,
     open_configuration: SessionOpener,
     clock: Clock,
     model: OfferedModel | None = None,
+    take_footprint: FootprintTaker | None = None,
 ) -> dict[str, Any]:
     """The reply to one request line; never raises for anything that the line says."""
     try:
         request = json.loads(line)
-        if not isinstance(request, Mapping) or request.get("type") != "visit":
-            raise InputError('a request is {"type": "visit", "id", "configuration", "protocol"}')
-        number = request.get("id")
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise InputError("id must be an integer")
-        if not isinstance(request.get("configuration"), Mapping):
-            raise InputError("configuration must be an object")
-        configuration = Configuration.from_json(request["configuration"])
-        protocol = Protocol.from_json(request.get("protocol"))
-        needed = int(weight_bytes(to_matrix([configuration.architecture]))[0])
-        if needed > MAX_WEIGHT_BYTES:
-            raise InputError(f"{configuration.architecture} needs {needed >> 30} GiB of weights")
-        asked = request.get("model_sha256")
-        if asked is not None:
-            if model is None:
-                raise InputError("this process was started without --model")
-            if asked != model.sha256:
-                raise InputError(f"this process was started with another file, {model.sha256}")
-            open_configuration = model.open
+        configuration = _checked(request)
+        if request.get("model_sha256") is not None:
+            open_configuration = _offered(model, request).open
+        work: Callable[[], dict[str, Any]]
+        if request["type"] == "visit":
+            protocol = Protocol.from_json(request.get("protocol"))
+            work = partial(visit, configuration, protocol, open_configuration, clock)
+        elif request["type"] == "sustained":
+            load = Load.from_json(request.get("load"))
+            work = partial(sustained, configuration, load, open_configuration, clock)
+        elif take_footprint is None:
+            raise InputError("this process takes no footprints")
+        else:
+            work = partial(take_footprint, configuration)
     except (ValueError, RecursionError) as error:  # InputError is a ValueError
         return {"type": "refused", "error": str(error)[:500]}
+    number = request["id"]
     try:
-        result = visit(configuration, protocol, open_configuration, clock)
+        result = work()
     except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors share no base class)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
         return {"type": "failure", "id": number, "error": reason}
-    return {"type": "visit", "id": number, **result}
+    return {"type": request["type"], "id": number, **result}
+
+
+def _checked(request: object) -> Configuration:
+    """What a request is about, if it is one.
+
+    Raises:
+        InputError: if it is none, or asks for more than a machine should be asked for.
+    """
+    if not isinstance(request, Mapping) or request.get("type") not in _REQUESTS:
+        raise InputError(
+            'a request is {"type": "visit", "id", "configuration", "protocol"}, or of type '
+            '"sustained" with "load" instead of "protocol", or of type "footprint" with neither'
+        )
+    number = request.get("id")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InputError("id must be an integer")
+    if not isinstance(request.get("configuration"), Mapping):
+        raise InputError("configuration must be an object")
+    configuration = Configuration.from_json(request["configuration"])
+    needed = int(weight_bytes(to_matrix([configuration.architecture]))[0])
+    if needed > MAX_WEIGHT_BYTES:
+        raise InputError(f"{configuration.architecture} needs {needed >> 30} GiB of weights")
+    return configuration
+
+
+def _offered(model: OfferedModel | None, request: Mapping[str, Any]) -> OfferedModel:
+    """The exported file that a request names by its hash."""
+    if request["type"] == "footprint":
+        raise InputError("a footprint is taken of a graph with random weights, not of a file")
+    if model is None:
+        raise InputError("this process was started without --model")
+    if request["model_sha256"] != model.sha256:
+        raise InputError(f"this process was started with another file, {model.sha256}")
+    return model
 
 
 def doctor_answer(line: bytes, gather: FactsGatherer) -> dict[str, Any] | None:
@@ -157,6 +206,7 @@ def serve(
     facts: Mapping[str, Any],
     open_configuration: SessionOpener,
     model: OfferedModel | None = None,
+    take_footprint: FootprintTaker | None = None,
     clock: Clock = time.perf_counter_ns,
     gather: FactsGatherer = gather_facts,
 ) -> None:
@@ -179,7 +229,7 @@ def serve(
             reply({"type": "refused", "error": f"a line has at most {MAX_LINE_BYTES} bytes"})
             return
         facts_of_doctor = doctor_answer(line, gather)
-        reply(facts_of_doctor or answer(line, open_configuration, clock, model))
+        reply(facts_of_doctor or answer(line, open_configuration, clock, model, take_footprint))
 
 
 def main() -> None:
@@ -214,6 +264,7 @@ def main() -> None:
         facts=host_facts(),
         open_configuration=lambda configuration: open_session(configuration, pool, rng),
         model=model,
+        take_footprint=lambda configuration: take_footprint(configuration, pool),
     )
 
 

@@ -32,9 +32,10 @@ _NORMALIZATION = {
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Reads the WordPiece tokenizer of a BERT folder, as transformers' `BertTokenizerFast` does.
 
-    `tokenizer.json` is read, or `vocab.txt` where there is none. What `tokenizer_config.json`
-    says of lower case, accents and Chinese characters holds for both. The tokenizer adds [CLS]
-    and [SEP] where it is asked to, and neither truncates nor pads, whatever the file says.
+    `tokenizer.json` is read, or `vocab.txt` where there is none, or the one that is named. What
+    `tokenizer_config.json` says of lower case, accents and Chinese characters holds for both. The
+    tokenizer adds [CLS] and [SEP] where it is asked to, and neither truncates nor pads, whatever
+    the file says.
 
     Raises:
         InputError: if the folder holds no tokenizer, or none of BERT's kind.
@@ -42,8 +43,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import normalizers, processors
 
     path = tokenizer_path(folder)
-    wanted = _normalization(folder / TOKENIZER_CONFIG_FILE)
-    if path.name == TOKENIZER_FILE:
+    wanted = _normalization(path.parent / TOKENIZER_CONFIG_FILE)
+    if path.suffix == Path(TOKENIZER_FILE).suffix:
         tokenizer, usual = _from_json(path)
     else:
         tokenizer, usual = _from_vocabulary(path), {}
@@ -75,11 +76,13 @@ def vocabulary_size(tokenizer: Tokenizer) -> int:
 
 
 def tokenizer_path(folder: Path) -> Path:
-    """The file that a folder's tokenizer is read from.
+    """The file that a folder's tokenizer is read from, or `folder` itself if it is a file.
 
     Raises:
         InputError: if there is none.
     """
+    if folder.is_file():
+        return folder
     for name in (TOKENIZER_FILE, VOCABULARY_FILE):
         if (folder / name).is_file():
             return folder / name

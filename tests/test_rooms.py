@@ -101,6 +101,7 @@ def test_the_rule_names_every_package_that_is_shipped() -> None:
     ("code", "heavy"),
     [
         ("import profiler.worker", ("torch", "transformers", "scipy", "sklearn", "matplotlib")),
+        ("import profiler.footprint", ("torch", "scipy", "onnx", "psutil", "rich", "typer")),
         (
             "import profiler.cli, profiler.child",
             ("torch", "transformers", "scipy", "sklearn", "matplotlib", "pandas"),
@@ -114,7 +115,7 @@ def test_the_rule_names_every_package_that_is_shipped() -> None:
             ("torch", "transformers", "scipy", "sklearn", "matplotlib", "onnxruntime"),
         ),
     ],
-    ids=["measuring child", "profile-device", "predicting", "export-model"],
+    ids=["measuring child", "model's process", "profile-device", "predicting", "export-model"],
 )
 def test_light_sides_load_no_heavy_library(code: str, heavy: tuple[str, ...]) -> None:
     loaded = subprocess.run(
