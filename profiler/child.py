@@ -19,7 +19,9 @@ from typing import Any
 
 from autotinybert.errors import WorkError
 from device_profiles.protocol import WIRE_VERSION, Protocol
+from device_profiles.provider_options import CPU_PROVIDER
 from device_profiles.target import Configuration
+from profiler.affinity import Cpus, cpus_text
 from profiler.campaign import VisitFailedError, WorkerLostError
 
 START_TIMEOUT_S = 120.0
@@ -29,15 +31,27 @@ VISIT_TIMEOUT_S = 600.0
 _LONGEST_REPLY_BYTES = 1 << 24
 
 
-def local_command(model: Path | None = None) -> list[str]:
+def local_command(
+    model: Path | None = None, *, cpus: Cpus = (), provider: str = CPU_PROVIDER
+) -> list[str]:
     """The command that starts a measuring child on this machine.
 
     Args:
         model: an exported ONNX file that the child may be asked to measure.
+        cpus: the processors that it measures on; empty to leave it to the system.
+        provider: the execution provider that it is to gather facts of.
     """
     # -P: a file named like one of our packages in the current folder must not be taken for it.
     command = [sys.executable, "-P", "-m", "profiler.worker"]
-    return command if model is None else [*command, "--model", str(model.resolve())]
+    if model is not None:
+        command += ["--model", str(model.resolve())]
+    return [*command, *worker_arguments(cpus, provider)]
+
+
+def worker_arguments(cpus: Cpus, provider: str) -> list[str]:
+    """The arguments of `profiler.worker` that say where and with what it measures."""
+    arguments = ["--cpus", cpus_text(cpus)] if cpus else []
+    return arguments if provider == CPU_PROVIDER else [*arguments, "--provider", provider]
 
 
 class ChildWorker:

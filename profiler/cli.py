@@ -25,9 +25,11 @@ from device_profiles.measurements import (
 )
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
+from device_profiles.provider_options import canonical_options
 from device_profiles.table import read_table
-from device_profiles.target import Target, Workload, check_target
+from device_profiles.target import Target, Workload, check_target, provider_of
 from device_profiles.visits import rows_of
+from profiler.affinity import check_cpus, cpus_text, parse_cpus
 from profiler.answer import profile_answer
 from profiler.campaign import run_campaign
 from profiler.child import ChildWorker, local_command
@@ -87,6 +89,14 @@ def profile_device(
         list[str] | None,
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
     ] = None,
+    provider_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of a GPU's execution provider; repeatable."),
+    ] = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option(help="Measure on these CPUs, 0,2-3 for example, one for each thread."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -103,8 +113,16 @@ def profile_device(
         for batch in batch_size or [1]
         for length in sequence_length or [128]
     ]
+    provider = provider_of(target)
+    options = canonical_options(provider, provider_option or [])
+    pinned = parse_cpus(cpus or "")
     targets = [
-        Target(threads=count, graph_variant=variant)  # type: ignore[arg-type] # checked there
+        Target(
+            provider=provider,
+            threads=count,
+            graph_variant=variant,  # type: ignore[arg-type] # checked there
+            provider_options=options,
+        )
         for count in threads or [1]
         for variant in graph_variant or ["plain"]
     ]
@@ -135,6 +153,8 @@ def profile_device(
         batch_size=batch_size,
         threads=threads,
         graph_variant=graph_variant,
+        provider_option=provider_option,
+        cpus=cpus,
         seed=seed,
     )
     request = {
@@ -145,8 +165,9 @@ def profile_device(
         "references": [str(shape) for shape in references],
         "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
         "protocol": protocol.to_json(),
+        "cpus": cpus_text(pinned),
     }
-    host = _host_facts()
+    host = _host_facts(provider)
     check_target(target, host)
     most_threads = max(target.threads for target in targets)
     if most_threads > host["cpu_count"]:
@@ -154,6 +175,8 @@ def profile_device(
             f"--threads {most_threads} on a machine with {host['cpu_count']} cores: "
             f"use at most {host['cpu_count']}"
         )
+    check_cpus(pinned, parse_cpus(host["allowed_cpus"]), most_threads)
+    host["pinned_cpus"] = cpus_text(pinned)
     folder = OutputFolder.claim(out, _COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
     if folder.state == "finished":
         return profile_answer(DeviceProfile.load(out), finished_before=True)
@@ -168,7 +191,7 @@ def profile_device(
             plan,
             protocol,
             journal,
-            lambda: ChildWorker(local_command()),
+            lambda: ChildWorker(local_command(cpus=pinned, provider=provider)),
             host=host,
             clock_s=time.monotonic,
             time_limit_s=None if minutes is None else 60 * minutes,
@@ -217,9 +240,9 @@ def _architectures(
     return sample_architectures(found, configs or min(default, found.size), seed)
 
 
-def _host_facts() -> dict[str, Any]:
+def _host_facts(provider: str) -> dict[str, Any]:
     """Facts of the machine that will be measured, from a measuring child on it."""
-    worker = ChildWorker(local_command())
+    worker = ChildWorker(local_command(provider=provider))
     try:
         return dict(worker.host)
     finally:
