@@ -16,7 +16,7 @@ from device_profiles.provider_options import (
 )
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS
-from supernet.variants import GRAPH_VARIANTS, PRECISIONS, GraphVariant, Precision
+from supernet.variants import GraphVariant, Precision, check_form
 
 MAX_BATCH_SIZE = 512
 MAX_THREADS = 512
@@ -75,8 +75,7 @@ class Target:
             raise InputError(
                 f"provider {self.provider!r} is not measured: use {', '.join(PROVIDERS)}"
             )
-        if self.precision not in PRECISIONS:
-            raise InputError(f"no precision {self.precision!r}: use {', '.join(PRECISIONS)}")
+        check_form(self.graph_variant, self.precision)
         if self.precision == "fp16" and not self.on_gpu:
             raise InputError(
                 "fp16 on a CPU: ONNX Runtime has no half-precision kernels there and converts "
@@ -86,10 +85,6 @@ class Target:
             raise InputError(
                 f"int8 with {self.provider}: ONNX Runtime quantises activations dynamically on "
                 "CPUs only, so parts of the graph would not run on the GPU; use fp32 or fp16"
-            )
-        if self.graph_variant not in GRAPH_VARIANTS:
-            raise InputError(
-                f"no graph variant {self.graph_variant!r}: use {' or '.join(GRAPH_VARIANTS)}"
             )
         parse_options(self.provider, self.provider_options)
 

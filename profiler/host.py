@@ -17,6 +17,7 @@ import psutil
 from device_profiles.provider_options import CPU_PROVIDER
 from device_profiles.target import provider_of
 from profiler.affinity import Cpus, cpus_text, parse_cpus
+from profiler.emulation import emulation_evidence_here
 from profiler.gpu import UNAVAILABLE, gpu_facts, provider_library
 
 # Instruction sets that decide which kernels ONNX Runtime picks.
@@ -55,6 +56,7 @@ def host_facts(provider: str = CPU_PROVIDER, cpus: Cpus = ()) -> dict[str, Any]:
     machine = platform.machine()
     allowed = tuple(sorted(os.sched_getaffinity(0)))
     gpus = UNAVAILABLE if provider == CPU_PROVIDER else gpu_facts()
+    emulated_by = emulation_evidence_here(machine, cpu)
     boost = next((f"{path.name}={_read(path).strip()}" for path in _BOOSTS if _read(path)), "")
     return {
         "machine": machine,
@@ -67,7 +69,8 @@ def host_facts(provider: str = CPU_PROVIDER, cpus: Cpus = ()) -> dict[str, Any]:
         "onnxruntime_version": onnxruntime.__version__,
         "onnxruntime_build": onnxruntime.get_build_info(),
         "provider_library": "cpu" if provider == CPU_PROVIDER else provider_library(gpus),
-        "emulated": _is_emulated(machine, cpu),
+        "emulated": emulated_by is not None,
+        "emulation_evidence": emulated_by,
         "available_providers": onnxruntime.get_available_providers(),
         "allowed_cpus": cpus_text(allowed),
         "pinned_cpus": cpus_text(cpus),
@@ -124,13 +127,6 @@ def read_cpuinfo(text: str) -> dict[str, Any]:
         "vendor": fields.get("vendor_id", ""),
         "flags": sorted(set(flags.split())),
     }
-
-
-def _is_emulated(machine: str, cpu: Mapping[str, Any]) -> bool:
-    """Whether a user-mode emulator runs this process on a processor of another kind."""
-    emulator_shows_host = machine == "aarch64" and bool(cpu["vendor"])
-    emulator_translates = machine == "x86_64" and "asimd" in cpu["flags"]
-    return emulator_shows_host or emulator_translates
 
 
 def steal_ms(text: str, ticks_per_second: int) -> float | None:
