@@ -27,7 +27,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from benchmarks.interleaved import interleaved_ms
 from benchmarks.usual_road import export_usual
-from device_profiles.target import CPU_PROVIDER, Target
+from device_profiles.provider_options import CPU_PROVIDER
+from device_profiles.target import Target
 from profiler.runtime import session_options
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops

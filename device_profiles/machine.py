@@ -23,6 +23,9 @@ KEY_FIELDS = (
     "emulated",
 )
 
+# In the key of a process that was pinned to processors, and in no other.
+PINNED_FIELD = "pinned_cpus"
+
 
 # What an answer says that rests on an emulator.
 EMULATED_REMARK = (
@@ -40,7 +43,8 @@ def measurement_key(host: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in KEY_FIELDS if name not in host]
     if missing:
         raise InputError(f"the host facts lack {missing[0]}")
-    return {name: host[name] for name in KEY_FIELDS}
+    key = {name: host[name] for name in KEY_FIELDS}
+    return {**key, PINNED_FIELD: host[PINNED_FIELD]} if host.get(PINNED_FIELD) else key
 
 
 def key_hash(key: Mapping[str, Any]) -> str:
@@ -72,7 +76,7 @@ def key_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list
     """What tells two keys apart, a phrase for each field."""
     return [
         f"{name} {_brief(first.get(name))} / {_brief(second.get(name))}"
-        for name in KEY_FIELDS
+        for name in (*KEY_FIELDS, PINNED_FIELD)
         if first.get(name) != second.get(name)
     ]
 

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from autotinybert.files import whole_file
 from device_profiles.footprint import FOOTPRINT_COLUMNS, Footprint
+from device_profiles.provider_options import CPU_PROVIDER
 from device_profiles.quality import Verdict
 from device_profiles.table import Table, read_table
 from device_profiles.target import (
-    CPU_PROVIDER,
     MAX_BATCH_SIZE,
     MAX_THREADS,
     Configuration,
@@ -35,6 +35,7 @@ SLICE_DEFAULTS: dict[str, int | str] = {
     "precision": "fp32",
     "graph_variant": "plain",
     "provider": CPU_PROVIDER,
+    "provider_options": "",
 }
 _INTEGER_BOUNDS = {
     "sequence_length": MAX_POSITIONS,
@@ -65,6 +66,8 @@ class MeasuredRow:
         runs: accepted timed runs.
         verdict: whether the label can be trusted.
         reason: why it cannot, and what to do.
+        end_to_end_ms: the quiet latency from ordinary memory to ordinary memory, where the
+            device has memory of its own; None elsewhere.
     """
 
     configuration: Configuration
@@ -74,6 +77,7 @@ class MeasuredRow:
     runs: int
     verdict: Verdict
     reason: str = ""
+    end_to_end_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,11 @@ def describe_slice(values: Slice) -> str:
     """A slice in words: `128 tokens, batch 1, 1 thread, fp32, plain`."""
     named = dict(zip(SLICE_DEFAULTS, values, strict=True))
     provider = "" if named["provider"] == CPU_PROVIDER else f", {named['provider']}"
+    options = f" ({named['provider_options']})" if named["provider_options"] else ""
     return (
         f"{named['sequence_length']} tokens, batch {named['batch_size']}, "
         f"{named['threads']} thread{'s' * (named['threads'] != 1)}, {named['precision']}, "
-        f"{named['graph_variant']}{provider}"
+        f"{named['graph_variant']}{provider}{options}"
     )
 
 
@@ -119,9 +124,19 @@ def slice_of(configuration: Configuration) -> Slice:
     return tuple(described[name] for name in SLICE_DEFAULTS)
 
 
+def slice_of_columns(row: Mapping[str, Any]) -> Slice:
+    """The workload and target that a row or a record names; what is older lacks the options.
+
+    Raises:
+        KeyError: if another column is missing.
+    """
+    named = {"provider_options": SLICE_DEFAULTS["provider_options"], **row}
+    return tuple(named[name] for name in SLICE_DEFAULTS)
+
+
 def rows_of_slice(rows: Iterable[Mapping[str, Any]], values: Slice) -> list[Mapping[str, Any]]:
     """The rows, with the columns of a profile, that belong to one workload and target."""
-    return [row for row in rows if tuple(row[name] for name in SLICE_DEFAULTS) == values]
+    return [row for row in rows if slice_of_columns(row) == values]
 
 
 def concatenate(parts: Sequence[Measurements]) -> Measurements:
@@ -269,10 +284,14 @@ def write_measurements(
     rows: Sequence[MeasuredRow],
     footprints: Mapping[Configuration, Footprint] | None = None,
 ) -> None:
-    """Writes `latencies.csv`: readable in a spreadsheet, and by `read_measurements`."""
+    """Writes `latencies.csv`: readable in a spreadsheet, and by `read_measurements`.
+
+    The column `end_to_end_ms` is there if a row has it.
+    """
+    optional = ["end_to_end_ms"] if any(row.end_to_end_ms is not None for row in rows) else []
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
+        writer.writerow((*_COLUMNS, *optional))
         for row in rows:
             described = row.configuration.to_json()
             statistics = (row.latency_ms, *row.percentiles_ms.values())
@@ -283,11 +302,16 @@ def write_measurements(
                     described["model_id"],
                     *row.configuration.architecture.row,
                     *(described[name] for name in SLICE_DEFAULTS),
-                    *("" if value is None else f"{value:.6f}" for value in statistics),
+                    *map(_field, statistics),
                     row.visits,
                     row.runs,
                     *("" if value is None else f"{value:.3f}" for value in sizes.values()),
                     row.verdict,
                     row.reason,
+                    *(_field(row.end_to_end_ms) for _ in optional),
                 )
             )
+
+
+def _field(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotinybert.errors import InputError
+from device_profiles.provider_options import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    PROVIDERS,
+    TENSORRT_PROVIDER,
+    parse_options,
+)
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS
 from supernet.variants import GraphVariant, Precision, check_form
 
 MAX_BATCH_SIZE = 512
 MAX_THREADS = 512
-
-CPU_PROVIDER = "CPUExecutionProvider"
 
 
 def _check_integer(name: str, value: object, highest: int) -> None:
@@ -51,27 +56,47 @@ class Target:
         threads: threads inside an operator.
         precision: number format that products are computed in.
         graph_variant: which graph of the same encoder.
+        provider_options: sorted `key=value` pairs, joined by commas; see `provider_options`.
 
     Raises:
-        InputError: if the number of threads is out of bounds, a name is unknown, or the provider
-            cannot run the precision.
+        InputError: if the number of threads is out of bounds, a name is unknown, the provider
+            cannot run the precision, or it has no such option.
     """
 
     provider: str = CPU_PROVIDER
     threads: int = 1
     precision: Precision = "fp32"
     graph_variant: GraphVariant = "plain"
+    provider_options: str = ""
 
     def __post_init__(self) -> None:
         _check_integer("threads", self.threads, MAX_THREADS)
-        if self.provider != CPU_PROVIDER:
-            raise InputError(f"provider {self.provider!r} is not measured: use {CPU_PROVIDER}")
+        if self.provider not in PROVIDERS:
+            raise InputError(
+                f"provider {self.provider!r} is not measured: use {', '.join(PROVIDERS)}"
+            )
         check_form(self.graph_variant, self.precision)
-        if self.precision == "fp16":
+        if self.precision == "fp16" and not self.on_gpu:
             raise InputError(
                 "fp16 on a CPU: ONNX Runtime has no half-precision kernels there and converts "
                 "back and forth, which is 2 to 4 times slower than fp32; use fp32 or int8"
             )
+        if self.precision == "int8" and self.on_gpu:
+            raise InputError(
+                f"int8 with {self.provider}: ONNX Runtime quantises activations dynamically on "
+                "CPUs only, so parts of the graph would not run on the GPU; use fp32 or fp16"
+            )
+        parse_options(self.provider, self.provider_options)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the provider runs on a GPU."""
+        return self.provider != CPU_PROVIDER
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The provider's options by name."""
+        return parse_options(self.provider, self.provider_options)
 
 
 @dataclass(frozen=True, order=True)
@@ -92,11 +117,12 @@ class Configuration:
             "precision": self.target.precision,
             "graph_variant": self.target.graph_variant,
             "provider": self.target.provider,
+            "provider_options": self.target.provider_options,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Configuration:
-        """Reads a configuration back.
+        """Reads a configuration back; one without `provider_options` is of an older version.
 
         Raises:
             InputError: if a key is missing or unknown, or a value is out of bounds.
@@ -109,7 +135,9 @@ class Configuration:
             "precision",
             "graph_variant",
             "provider",
+            "provider_options",
         }
+        value = {"provider_options": "", **value}
         if set(value) != expected:
             odd = sorted(set(value) ^ expected)
             raise InputError(f"a configuration has the keys {sorted(expected)}; see {odd[0]!r}")
@@ -118,17 +146,31 @@ class Configuration:
         return cls(
             Architecture.parse(value["model_id"]),
             Workload(value["batch_size"], value["sequence_length"]),
-            Target(value["provider"], value["threads"], value["precision"], value["graph_variant"]),
+            Target(
+                value["provider"],
+                value["threads"],
+                value["precision"],
+                value["graph_variant"],
+                value["provider_options"],
+            ),
         )
 
 
 # Which machine each `--target` is, as `platform.machine()` names it.
 _CPU_MACHINES = {"cpu-x86": ("x86_64", "amd64"), "cpu-arm": ("aarch64", "arm64")}
-_GPU_PROVIDERS = {
-    "gpu-cuda": "CUDAExecutionProvider",
-    "gpu-tensorrt": "TensorrtExecutionProvider",
-}
+_GPU_PROVIDERS = {"gpu-cuda": CUDA_PROVIDER, "gpu-tensorrt": TENSORRT_PROVIDER}
 TARGET_NAMES = (*_CPU_MACHINES, *_GPU_PROVIDERS)
+
+
+def provider_of(target: str) -> str:
+    """The execution provider that a target of this name is run with.
+
+    Raises:
+        InputError: if there is no such target.
+    """
+    if target not in TARGET_NAMES:
+        raise InputError(f"no target {target!r}: use {', '.join(TARGET_NAMES)}")
+    return _GPU_PROVIDERS.get(target, CPU_PROVIDER)
 
 
 def check_target(name: str, host: Mapping[str, Any]) -> None:
@@ -156,8 +198,5 @@ def check_target(name: str, host: Mapping[str, Any]) -> None:
                 f"{here} and its ONNX Runtime has no {provider}: {instead}, or run this on a "
                 "machine with an NVIDIA GPU and onnxruntime-gpu"
             )
-        raise InputError(
-            f"{here} and has {provider}, but this version measures CPUs only: {instead}"
-        )
     else:
         raise InputError(f"no target {name!r}: use {', '.join(TARGET_NAMES)}; {here}")

@@ -51,6 +51,11 @@ class Visit:
         """The fastest run."""
         return min(self.runs_ns)
 
+    @property
+    def end_to_end_ns(self) -> int | None:
+        """The fastest run from ordinary memory to ordinary memory; None where it is no other."""
+        return min(self.facts["end_to_end_ns"]) if "end_to_end_ns" in self.facts else None
+
 
 @dataclass(frozen=True)
 class Round:
@@ -146,6 +151,7 @@ class CampaignRecord:
             runs_ns = tuple(map(int, record["runs_ns"]))
             if not runs_ns or min(runs_ns) < 1:
                 raise ValueError("a visit without timed runs")
+            self._check_times(record["facts"].get("end_to_end_ns", [1]))
             self.visits.append(
                 Visit(
                     configuration,
@@ -161,6 +167,11 @@ class CampaignRecord:
         self._done_in_round.add((round_number, configuration))
         self.blocks = max(self.blocks, int(record["block"]))
         self.elapsed_s = float(record["elapsed_s"])
+
+    @staticmethod
+    def _check_times(values: Sequence[object]) -> None:
+        if not values or not all(type(value) is int and value > 0 for value in values):
+            raise ValueError("end-to-end runs that are no times")
 
     def _index(self, value: object) -> int:
         if not isinstance(value, int) or not 0 <= value < len(self.configurations):
@@ -253,4 +264,12 @@ def _row(
         len(runs_ms),
         judgement.verdict,
         reason,
+        None if judgement.verdict == "rejected" else _end_to_end_ms(accepted, protocol),
     )
+
+
+def _end_to_end_ms(visits: Sequence[Visit], protocol: Protocol) -> float | None:
+    """The quiet end-to-end latency; None where too few visits timed it."""
+    times_ns = [visit.end_to_end_ns for visit in visits]
+    minima_ms = [time_ns / 1e6 for time_ns in times_ns if time_ns is not None]
+    return quiet_latency(minima_ms, protocol.visits) if len(minima_ms) >= protocol.visits else None

@@ -23,7 +23,7 @@ import numpy as np
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, whole_file, write_signed_json
 from device_profiles.machine import key_hash
-from device_profiles.measurements import SLICE_DEFAULTS
+from device_profiles.measurements import SLICE_DEFAULTS, slice_of_columns
 from predictor.fitting import SliceFit
 from predictor.lookup_table import LookupTable
 from predictor.metrics import Accuracy
@@ -112,7 +112,7 @@ def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:
 
 def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
     ranges = np.array([value["range"][name] for name in ARCHITECTURE_FIELDS], dtype=np.int64)
-    named = value["slice"]
+    named = dict(zip(SLICE_DEFAULTS, slice_of_columns(value["slice"]), strict=True))
     for name, default in SLICE_DEFAULTS.items():
         if type(named[name]) is not type(default):
             raise InputError(f"{name} {named[name]!r} is of another type")

@@ -19,7 +19,9 @@ from typing import Any
 
 from autotinybert.errors import WorkError
 from device_profiles.protocol import WIRE_VERSION, Protocol
+from device_profiles.provider_options import CPU_PROVIDER
 from device_profiles.target import Configuration
+from profiler.affinity import Cpus, cpus_text
 from profiler.campaign import ConnectionLostError, VisitFailedError, WorkerLostError
 from profiler.environment import child_environment
 from profiler.ssh import RemoteHost, ssh_command
@@ -36,27 +38,46 @@ _MAX_GREETING_LINES = 100
 _READY = b'{"type": "ready"'
 
 
-def local_command(model: Path | None = None) -> list[str]:
+def local_command(
+    model: Path | None = None, *, cpus: Cpus = (), provider: str = CPU_PROVIDER
+) -> list[str]:
     """The command that starts a measuring child on this machine.
 
     Args:
         model: an exported ONNX file that the child may be asked to measure.
+        cpus: the processors that it measures on; empty to leave it to the system.
+        provider: the execution provider that it is to gather facts of.
     """
     # -P: a file named like one of our packages in the current folder must not be taken for it.
     command = [sys.executable, "-P", "-m", "profiler.worker"]
-    return command if model is None else [*command, "--model", str(model.resolve())]
+    if model is not None:
+        command += ["--model", str(model.resolve())]
+    return [*command, *worker_arguments(cpus, provider)]
 
 
-def open_child(remote: RemoteHost | None = None) -> ChildWorker:
+def worker_arguments(cpus: Cpus, provider: str) -> list[str]:
+    """The arguments of `profiler.worker` that say where and with what it measures."""
+    arguments = ["--cpus", cpus_text(cpus)] if cpus else []
+    return arguments if provider == CPU_PROVIDER else [*arguments, "--provider", provider]
+
+
+def open_child(
+    remote: RemoteHost | None = None, *, cpus: Cpus = (), provider: str = CPU_PROVIDER
+) -> ChildWorker:
     """Starts a measuring child, on this machine or another.
+
+    Args:
+        remote: the other machine.
+        cpus: the processors that it measures on; empty to leave it to the system.
+        provider: the execution provider that it is to gather facts of.
 
     Raises:
         WorkError: if it does not start.
         ConnectionLostError: if the other machine could not be reached, and may be later.
     """
     if remote is None:
-        return ChildWorker(local_command())
-    return ChildWorker(ssh_command(remote), remote=remote)
+        return ChildWorker(local_command(cpus=cpus, provider=provider))
+    return ChildWorker(ssh_command(remote, worker_arguments(cpus, provider)), remote=remote)
 
 
 class ChildWorker:

@@ -25,9 +25,17 @@ from device_profiles.measurements import (
 )
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
+from device_profiles.provider_options import canonical_options
 from device_profiles.table import read_table
-from device_profiles.target import TARGET_NAMES, Target, Workload, check_target
+from device_profiles.target import (
+    TARGET_NAMES,
+    Target,
+    Workload,
+    check_target,
+    provider_of,
+)
 from device_profiles.visits import rows_of
+from profiler.affinity import check_cpus, cpus_text, parse_cpus
 from profiler.answer import profile_answer
 from profiler.campaign import ConnectionLostError, run_campaign
 from profiler.child import open_child
@@ -120,6 +128,14 @@ def profile_device(
         float | None,
         typer.Option(metavar="MINUTES", help="Keep each reference under load for so long, too."),
     ] = None,
+    provider_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of a GPU's execution provider; repeatable."),
+    ] = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option(help="Measure on these CPUs, 0,2-3 for example, one for each thread."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
     ssh: Annotated[
         str | None,
@@ -161,8 +177,16 @@ def profile_device(
         for batch in batch_size or [1]
         for length in (lengths.sequence_lengths if lengths else sequence_length or [128])
     ]
+    provider = provider_of(target)
+    options = canonical_options(provider, provider_option or [])
+    pinned = parse_cpus(cpus or "")
     targets = [
-        Target(threads=count, graph_variant=variant)  # type: ignore[arg-type] # checked there
+        Target(
+            provider=provider,
+            threads=count,
+            graph_variant=variant,  # type: ignore[arg-type] # checked there
+            provider_options=options,
+        )
         for count in threads or [1]
         for variant in graph_variant or ["plain"]
     ]
@@ -198,6 +222,8 @@ def profile_device(
         graph_variant=graph_variant,
         footprint=footprint,
         sustained=sustained,
+        provider_option=provider_option,
+        cpus=cpus,
         seed=seed,
         ssh=ssh,
         ssh_python=ssh_python,
@@ -213,10 +239,11 @@ def profile_device(
         "protocol": protocol.to_json(),
         **extra_work.request(),
         **({} if lengths is None else {"lengths": lengths.to_json()}),
+        "cpus": cpus_text(pinned),
     }
     if remote is not None:
         request["ssh"] = remote.host
-    host = _host_facts(remote)
+    host = _host_facts(remote, provider)
     try:
         check_target(target, host)
     except InputError as error:
@@ -227,6 +254,9 @@ def profile_device(
             f"--threads {most_threads} on a machine with {host['cpu_count']} cores: "
             f"use at most {host['cpu_count']}"
         )
+    if pinned:
+        check_cpus(pinned, parse_cpus(str(host.get("allowed_cpus", ""))), most_threads)
+        host["pinned_cpus"] = cpus_text(pinned)
     folder = OutputFolder.claim(out, _COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
     if folder.state == "finished":
         profile = DeviceProfile.load(out)
@@ -242,7 +272,7 @@ def profile_device(
             plan,
             protocol,
             journal,
-            lambda: open_child(remote),
+            lambda: open_child(remote, cpus=pinned, provider=provider),
             host=host,
             clock_s=time.monotonic,
             time_limit_s=None if minutes is None else 60 * minutes,
@@ -253,7 +283,7 @@ def profile_device(
             extra_work,
             campaign,
             journal,
-            lambda: open_child(remote),
+            lambda: open_child(remote, cpus=pinned, provider=provider),
             references=references,
             announce=announce,
         )
@@ -311,10 +341,10 @@ def _remote_host(ssh: str | None, python: str | None, config: Path | None) -> Re
     return None
 
 
-def _host_facts(remote: RemoteHost | None) -> dict[str, Any]:
+def _host_facts(remote: RemoteHost | None, provider: str) -> dict[str, Any]:
     """Facts of the machine that will be measured, from a measuring child on it."""
     try:
-        worker = open_child(remote)
+        worker = open_child(remote, provider=provider)
     except ConnectionLostError as error:
         raise unreachable(error, remote) from error
     try:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from device_profiles.target import CPU_PROVIDER, Target
+from device_profiles.provider_options import CPU_PROVIDER
+from device_profiles.target import Target
 from profiler.runtime import session_options, start_session
 
 _STATUS = Path("/proc/self/status")

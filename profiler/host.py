@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import psutil
 
+from device_profiles.provider_options import CPU_PROVIDER
+from device_profiles.target import provider_of
+from profiler.affinity import Cpus, cpus_text, parse_cpus
 from profiler.emulation import emulation_evidence_here
-
-UNAVAILABLE = "unavailable"
+from profiler.gpu import UNAVAILABLE, gpu_facts, provider_library
 
 # Instruction sets that decide which kernels ONNX Runtime picks.
 _ISA_PREFIXES = (
@@ -39,26 +42,40 @@ _BOOSTS = (
 )
 
 
-def host_facts() -> dict[str, Any]:
-    """What is known about this machine, as JSON values; see `device_profiles.machine`."""
+_CPUS = Path("/sys/devices/system/cpu")
+
+
+def host_facts(provider: str = CPU_PROVIDER, cpus: Cpus = ()) -> dict[str, Any]:
+    """What is known about this machine, as JSON values; see `device_profiles.machine`.
+
+    Args:
+        provider: the execution provider that is measured; facts of GPUs are gathered for theirs.
+        cpus: the processors that the measuring process is pinned to, if it is.
+    """
     cpu = read_cpuinfo(_read(Path("/proc/cpuinfo")))
     machine = platform.machine()
+    allowed = tuple(sorted(os.sched_getaffinity(0)))
+    gpus = UNAVAILABLE if provider == CPU_PROVIDER else gpu_facts()
     emulated_by = emulation_evidence_here(machine, cpu)
     boost = next((f"{path.name}={_read(path).strip()}" for path in _BOOSTS if _read(path)), "")
     return {
         "machine": machine,
         "cpu_model": cpu["model"] or platform.processor() or machine,
         "isa_flags": [flag for flag in cpu["flags"] if flag.startswith(_ISA_PREFIXES)],
-        "cpu_count": len(os.sched_getaffinity(0)),
+        "cpu_count": len(allowed),
         "governor": _read(_GOVERNOR).strip() or UNAVAILABLE,
         "boost": boost or UNAVAILABLE,
         "kernel": platform.release(),
         "onnxruntime_version": onnxruntime.__version__,
         "onnxruntime_build": onnxruntime.get_build_info(),
-        "provider_library": "cpu",
+        "provider_library": "cpu" if provider == CPU_PROVIDER else provider_library(gpus),
         "emulated": emulated_by is not None,
         "emulation_evidence": emulated_by,
         "available_providers": onnxruntime.get_available_providers(),
+        "allowed_cpus": cpus_text(allowed),
+        "pinned_cpus": cpus_text(cpus),
+        "smt": smt_siblings(_CPUS),
+        "gpus": gpus,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "virtualised": "hypervisor" in cpu["flags"],
         "operating_system": platform.freedesktop_os_release().get("PRETTY_NAME", "")
@@ -67,6 +84,28 @@ def host_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def facts_as_of(key: Mapping[str, Any], target: str | None) -> dict[str, Any]:
+    """Facts of this machine, measured as a key was: pinned alike, with the target's provider.
+
+    Args:
+        key: a measurement key.
+        target: the name of the target that it belongs to; None for a CPU.
+    """
+    provider = CPU_PROVIDER if target is None else provider_of(target)
+    return host_facts(provider, parse_cpus(str(key.get("pinned_cpus", ""))))
+
+
+def smt_siblings(folder: Path) -> list[str] | str:
+    """Which processors share a core, a text such as `0,4` or `0-1` for each core.
+
+    Args:
+        folder: the kernel's folder of processors.
+    """
+    files = folder.glob("cpu[0-9]*/topology/thread_siblings_list")
+    cores = sorted({_read(path).strip() for path in files} - {""})
+    return cores or UNAVAILABLE
 
 
 def read_cpuinfo(text: str) -> dict[str, Any]:

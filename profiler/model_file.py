@@ -7,7 +7,6 @@ being measured changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,7 +17,8 @@ from onnx import TensorProto
 
 from autotinybert.errors import InputError
 from device_profiles.target import Configuration
-from profiler.runtime import runs_of, session_options, start_session
+from profiler.affinity import Cpus
+from profiler.runtime import Runs, runs_of, session_options, start_session
 from profiler.session import random_inputs
 
 WORD_TABLE = "embeddings.word_embeddings.weight"
@@ -64,26 +64,27 @@ class ModelFile:
             raise InputError(f"the file has no initializer {WORD_TABLE}")
         return int(rows[0])
 
-    def open(self, configuration: Configuration, rng: np.random.Generator) -> Callable[[], object]:
+    def open(self, configuration: Configuration, rng: np.random.Generator, cpus: Cpus = ()) -> Runs:
         """Opens a session on the file under a workload and target.
 
         Args:
             configuration: says workload and target; the architecture is the file's own.
             rng: draws the tokens.
+            cpus: where each thread shall be; see `profiler.runtime`.
 
         Returns:
-            A callable that runs it once, inputs and outputs in ordinary memory.
+            What runs it once.
 
         Raises:
             InputError: if the file is no encoder of ours.
-            WorkError: if the provider that was asked for is not the one that runs.
+            WorkError: if the session is not what was asked for.
         """
         target = configuration.target
         inputs = random_inputs(configuration.workload, rng, vocab_size=self.vocab_size())
-        session = start_session(self.content, target, session_options(target))
+        session = start_session(self.content, target, session_options(target, cpus), cpus)
         names = [value.name for value in session.get_inputs()]
         unknown = sorted(set(names) - set(inputs))
         if unknown:
             raise InputError(f"the file has the input {unknown[0]}; known are {', '.join(inputs)}")
         outputs = [value.name for value in session.get_outputs()]
-        return runs_of(session, outputs, {name: inputs[name] for name in names})
+        return runs_of(session, outputs, {name: inputs[name] for name in names}, target)

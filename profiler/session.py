@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from device_profiles.target import Configuration, Workload
-from profiler.runtime import runs_of, session_options, start_session
+from profiler.affinity import Cpus
+from profiler.runtime import Runs, runs_of, session_options, start_session
 from supernet.cost import VOCAB_SIZE
 from supernet.graph_author import WeightSpec
 from supernet.onnx_graph import INPUT_NAMES, OUTPUT_NAME, build_encoder
@@ -77,25 +78,25 @@ def random_inputs(
 
 
 def open_session(
-    configuration: Configuration, pool: WeightPool, rng: np.random.Generator
-) -> Callable[[], object]:
+    configuration: Configuration, pool: WeightPool, rng: np.random.Generator, cpus: Cpus = ()
+) -> Runs:
     """Builds the graph of a configuration and opens a session on it.
 
     Returns:
-        A callable that runs it once, inputs and output in ordinary memory.
+        What runs it once.
 
     Raises:
-        WorkError: if the provider that was asked for is not the one that runs.
+        WorkError: if the session is not what was asked for.
     """
     target = configuration.target
     graph = build_encoder(
         configuration.architecture, variant=target.graph_variant, precision=target.precision
     )
     weights = pool.take(graph.weights)
-    options = session_options(target)
+    options = session_options(target, cpus)
     options.add_external_initializers(
         list(weights),
         [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()],
     )
-    session = start_session(graph.model.SerializeToString(), target, options)
-    return runs_of(session, [OUTPUT_NAME], random_inputs(configuration.workload, rng))
+    session = start_session(graph.model.SerializeToString(), target, options, cpus)
+    return runs_of(session, [OUTPUT_NAME], random_inputs(configuration.workload, rng), target)

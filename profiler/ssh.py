@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,12 +123,17 @@ class RemoteHost:
         return WorkerLostError(f"the measuring process on {self.host} ended ({died}){last}")
 
 
-def ssh_command(remote: RemoteHost) -> list[str]:
-    """The command that starts a measuring child on another machine."""
+def ssh_command(remote: RemoteHost, arguments: Sequence[str] = ()) -> list[str]:
+    """The command that starts a measuring child on another machine.
+
+    Args:
+        remote: the machine.
+        arguments: further ones of the child.
+    """
     # A session begins in the home folder there; a quoted tilde would mean nothing to its shell.
     python = remote.python.removeprefix("~/")
     # -P: a file in the home folder there must not be taken for one of our packages.
-    child = f"{shlex.quote(python)} -P -m profiler.worker --end-with-input"
+    child = shlex.join([python, "-P", "-m", "profiler.worker", "--end-with-input", *arguments])
     # Without a shell that stays, a child killed by a signal (by the kernel, when memory runs out)
     # would look like a lost connection: ssh ends with 255 for both. What `sh` runs is quoted for
     # the login shell, which may be of any kind.

@@ -6,7 +6,8 @@ or a path. One session lives at a time: a second one's threads would slow the fi
 number of sessions is a bounded amount of memory.
 
 Run it with `python -m profiler.worker`. With `--model FILE` a request may also ask, by its hash,
-for that exported file instead of a graph with random weights.
+for that exported file instead of a graph with random weights. With `--cpus` it measures on those
+processors alone, and with `--provider` it notes what that provider computes with.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import onnxruntime
 
-from autotinybert.errors import InputError
+from autotinybert.errors import InputError, WorkError
 from device_profiles.protocol import WIRE_VERSION, Protocol
+from device_profiles.provider_options import CPU_PROVIDER, PROVIDERS
 from device_profiles.target import Configuration
+from profiler.affinity import check_cpus, parse_cpus, pin_process
 from profiler.doctor_facts import gather_facts
 from profiler.footprint_visit import take_footprint
 from profiler.hangup import on_hangup
 from profiler.host import current_steal_ms, host_facts
 from profiler.model_file import ModelFile
+from profiler.runtime import Runs
 from profiler.session import WeightPool, open_session
 from profiler.sustained import Load, run_load
 from profiler.timing import Clock, time_runs
@@ -85,6 +90,8 @@ def visit(
     gc.disable()  # a collection inside a run would be timed with it
     try:
         timed = time_runs(run, protocol, clock)
+        end_to_end = run.end_to_end if isinstance(run, Runs) else None
+        apart = None if end_to_end is None else time_runs(end_to_end, protocol, clock).runs_ns
     finally:
         gc.enable()
     steal_after = current_steal_ms()
@@ -94,6 +101,7 @@ def visit(
         "facts": {
             "warmup_ns": timed.warmup_ns,
             "build_ns": build_ns,
+            **({} if apart is None else {"end_to_end_ns": apart}),
             "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             - switches_before,
             "steal_ms": round(steal_after - steal_before, 3)  # type: ignore[operator]
@@ -239,6 +247,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     parser = argparse.ArgumentParser(prog="profiler.worker")
     parser.add_argument("--model", type=Path, help="an exported ONNX file that may be asked for")
+    parser.add_argument("--cpus", default="", help="processors to measure on, such as 0,2-3")
+    parser.add_argument("--provider", default=CPU_PROVIDER, choices=PROVIDERS)
     parser.add_argument(
         "--end-with-input",
         action="store_true",
@@ -249,6 +259,16 @@ def main() -> None:
         # A run that hangs is left with the process: there is nobody to ask it to stop.
         on_hangup(sys.stdin.fileno(), lambda: os._exit(0))
     path: Path | None = arguments.model
+    try:
+        cpus = parse_cpus(arguments.cpus)
+        facts = host_facts(arguments.provider, cpus)  # before this process is pinned
+        if cpus:
+            check_cpus(cpus, parse_cpus(facts["allowed_cpus"]), threads=1)
+            pin_process(cpus)
+    except (InputError, WorkError) as error:
+        raise SystemExit(str(error)) from error
+    if arguments.provider != CPU_PROVIDER:
+        onnxruntime.preload_dlls()  # of CUDA and cuDNN, where they were installed by pip
     rng = np.random.default_rng(0)  # values do not matter to fp32 timings
     pool = WeightPool(rng)
     model = None
@@ -257,12 +277,12 @@ def main() -> None:
             file = ModelFile.read(path)
         except InputError as error:
             raise SystemExit(str(error)) from error
-        model = OfferedModel(file.sha256, lambda configuration: file.open(configuration, rng))
+        model = OfferedModel(file.sha256, lambda configuration: file.open(configuration, rng, cpus))
     serve(
         sys.stdin.buffer,
         replies,
-        facts=host_facts(),
-        open_configuration=lambda configuration: open_session(configuration, pool, rng),
+        facts=facts,
+        open_configuration=lambda configuration: open_session(configuration, pool, rng, cpus),
         model=model,
         take_footprint=lambda configuration: take_footprint(configuration, pool),
     )

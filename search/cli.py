@@ -96,7 +96,7 @@ def verify_model(
     return verify_into(
         out,
         plan,
-        local_worker(exported),
+        local_worker(plan),
         clock_s=time.monotonic,
         sleep_s=time.sleep,
         max_wait_s=max_wait,

@@ -11,8 +11,8 @@ from autotinybert.files import sha256_bytes, sha256_file
 from device_profiles.machine import key_differences, measurement_key, refuse_emulated
 from device_profiles.measurements import rows_of_slice, slice_of
 from device_profiles.profile import PROFILE_FILE, DeviceProfile
-from device_profiles.target import Configuration, Target, Workload, check_target
-from profiler.host import host_facts
+from device_profiles.target import Configuration, Target, Workload, check_target, provider_of
+from profiler.host import facts_as_of, host_facts
 from search.constraints import Budget
 from search.path_request import PathRequest
 from search.verification_plan import choose_slice
@@ -101,7 +101,7 @@ def check_request(
         )
     _check_measuring(request, space, host)
     if request.profile is not None:
-        _check_profile(DeviceProfile.load(request.profile), request, host)
+        _check_profile(DeviceProfile.load(request.profile), request)
     identity = {
         **request.to_json(),
         "teacher": read.sha256,
@@ -126,7 +126,11 @@ def _check_text(request: PathRequest, teacher: BertFolder) -> PreparedCorpus | N
 def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]) -> None:
     """Refuses workloads, targets and numbers of shapes that cannot be measured here."""
     Workload(request.batch_size, request.sequence_length)
-    Target(threads=request.threads, graph_variant=request.graph_variant)  # type: ignore[arg-type] # checked there
+    Target(
+        provider=provider_of(request.target),
+        threads=request.threads,
+        graph_variant=request.graph_variant,  # type: ignore[arg-type] # checked there
+    )
     if request.threads > host["cpu_count"]:
         raise InputError(
             f"--threads {request.threads} on a machine with {host['cpu_count']} cores: "
@@ -139,7 +143,7 @@ def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]
         )
 
 
-def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[str, Any]) -> None:
+def _check_profile(profile: DeviceProfile, request: PathRequest) -> None:
     """Refuses a profile that says nothing about this machine, or about what is asked.
 
     Raises:
@@ -147,7 +151,8 @@ def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[s
             emulated one, that.
     """
     refuse_emulated(profile.key, profile.folder)
-    differences = key_differences(profile.key, measurement_key(host))
+    here = facts_as_of(profile.key, profile.target)
+    differences = key_differences(profile.key, measurement_key(here))
     if differences:
         raise InputError(
             f"{profile.folder} was measured on another machine or build "

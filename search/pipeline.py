@@ -31,10 +31,10 @@ from autotinybert.command import Answer
 from autotinybert.errors import OccupiedFolderError, WorkError
 from autotinybert.files import whole_file
 from device_profiles.measurements import (
-    SLICE_DEFAULTS,
     describe_slice,
     read_measurements,
     rows_of_slice,
+    slice_of_columns,
 )
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor.cli import fit_predictor
@@ -346,7 +346,7 @@ class WholePath:
         trained = extra["history"][-1]
         loss = trained["held_out_loss"]["test"]
         verification = found.verification
-        workload = describe_slice(tuple(verification[name] for name in SLICE_DEFAULTS))
+        workload = describe_slice(slice_of_columns(verification))
         supernet_s = read_document(self.out / "supernet")["training"]["elapsed_s"]
         return [
             ("Latency is for", f"{workload}; longer sequences take longer"),

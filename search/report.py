@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.command import typed_options
-from device_profiles.measurements import SLICE_DEFAULTS, Slice, describe_slice, read_measurements
+from device_profiles.measurements import Slice, describe_slice, read_measurements, slice_of_columns
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor import page
 from search import figures
@@ -43,7 +43,7 @@ def path_report(path: WholePath, tries: Sequence[Try], outcome: Mapping[str, Any
     """
     result = load_search(path.out / "search")
     profile = DeviceProfile.load(path.profile)
-    slice_: Slice = tuple(result.facts["slice"][name] for name in SLICE_DEFAULTS)
+    slice_ = slice_of_columns(result.facts["slice"])
     shapes = _Shapes.of(path, profile, result, slice_)
     sections = [
         _summary(outcome),

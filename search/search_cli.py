@@ -221,9 +221,10 @@ def _check_machine(predictor: LatencyPredictor, path: Path, *, other_device: boo
     """Refuses a predictor of another machine, unless that is what is wanted."""
     if predictor.key is None or other_device:
         return
-    from profiler.host import host_facts
+    from profiler.host import facts_as_of
 
-    differences = key_differences(predictor.key, measurement_key(host_facts()))
+    here = facts_as_of(predictor.key, predictor.target)
+    differences = key_differences(predictor.key, measurement_key(here))
     if differences:
         raise InputError(
             f"{path} was made for another machine than this one ({'; '.join(differences)}): "

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from device_profiles.journal import Journal
+from device_profiles.machine import PINNED_FIELD
 from device_profiles.protocol import Protocol as MeasuringProtocol
 from device_profiles.target import Configuration
+from profiler.affinity import parse_cpus
 from profiler.campaign import VisitFailedError, Worker, WorkerLostError, checked_visit
 from profiler.child import ChildWorker, local_command
-from search.exported_model import ExportedModel
 from search.reference_check import counted_rounds, why_void
 from search.verification_plan import CANDIDATE, VerificationPlan
 from search.verification_record import FileRecord, Outcome, Try, check_journal
@@ -66,9 +67,14 @@ class Progress:
     waiting_s: float = 0.0
 
 
-def local_worker(model: ExportedModel) -> Callable[[], ModelWorker]:
-    """What starts a measuring child on this machine that may be asked for a file."""
-    return lambda: ChildWorker(local_command(model.path))
+def local_worker(plan: VerificationPlan) -> Callable[[], ModelWorker]:
+    """What starts a measuring child on this machine that may be asked for the plan's file.
+
+    It measures on the processors that the profile was measured on, if it was pinned to some.
+    """
+    cpus = parse_cpus(str(plan.key.get(PINNED_FIELD, "")))
+    command = local_command(plan.model.path, cpus=cpus, provider=plan.target.provider)
+    return lambda: ChildWorker(command)
 
 
 def check_this_machine(plan: VerificationPlan, open_worker: Callable[[], ModelWorker]) -> None:

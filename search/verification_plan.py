@@ -209,6 +209,7 @@ def choose_slice(
                 int(named["threads"]),
                 str(named["precision"]),  # type: ignore[arg-type] # checked there
                 graph_variant,
+                str(named["provider_options"]),
             ),
         )
     there = "; ".join(map(describe_slice, fitting or profiled))

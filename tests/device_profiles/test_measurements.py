@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,22 @@ import pytest
 from autotinybert.errors import InputError
 from device_profiles.measurements import (
     SLICE_DEFAULTS,
+    MeasuredRow,
     Measurements,
     concatenate,
     describe_slice,
     read_measurements,
+    rows_of_slice,
+    slice_of_columns,
+    write_measurements,
 )
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
+from device_profiles.provider_options import CPU_PROVIDER, CUDA_PROVIDER
+from device_profiles.quality import PERCENTILES
+from device_profiles.target import Configuration, Target
+from supernet.architecture import Architecture
+
+SHAPE = Architecture(4, 312, 1200, 12, 312)
 
 HEADER = "num_layers,hidden_size,ffn_size,num_heads,qkv_size,latency_ms"
 
@@ -105,6 +116,52 @@ def test_each_row_has_its_own_slice_and_empty_fields_mean_the_default(tmp_path: 
 
 
 def test_slices_are_described_in_words() -> None:
-    assert describe_slice((64, 2, 4, "fp32", "plain", "CPUExecutionProvider")) == (
+    assert describe_slice((64, 2, 4, "fp32", "plain", "CPUExecutionProvider", "")) == (
         "64 tokens, batch 2, 4 threads, fp32, plain"
     )
+    assert describe_slice((128, 1, 1, "fp16", "plain", CUDA_PROVIDER, "use_tf32=0")) == (
+        f"128 tokens, batch 1, 1 thread, fp16, plain, {CUDA_PROVIDER} (use_tf32=0)"
+    )
+
+
+def test_a_record_without_provider_options_is_an_older_one_that_had_none() -> None:
+    target = Target(provider=CUDA_PROVIDER)
+    described = Configuration(SHAPE, target=target).to_json()
+    older = {name: value for name, value in described.items() if name != "provider_options"}
+    assert slice_of_columns(older) == slice_of_columns(described)
+    assert rows_of_slice([older], slice_of_columns(described)) == [older]
+    with pytest.raises(KeyError, match="threads"):
+        slice_of_columns({name: value for name, value in older.items() if name != "threads"})
+
+
+def row(target: Target, end_to_end_ms: float | None) -> MeasuredRow:
+    return MeasuredRow(
+        Configuration(SHAPE, target=target),
+        1.5,
+        dict.fromkeys(PERCENTILES),
+        4,
+        12,
+        "ok",
+        end_to_end_ms=end_to_end_ms,
+    )
+
+
+def test_provider_options_and_end_to_end_times_are_columns(tmp_path: Path) -> None:
+    path = tmp_path / "latencies.csv"
+    gpu = Target(provider=CUDA_PROVIDER, provider_options="device_id=1,use_tf32=0")
+    write_measurements(path, [row(gpu, 1.75), row(Target(), None)])
+    with path.open() as file:
+        written = list(csv.DictReader(file))
+    assert [line["end_to_end_ms"] for line in written] == ["1.750000", ""]
+    assert [line["provider_options"] for line in written] == ["device_id=1,use_tf32=0", ""]
+    read = read_measurements(path)
+    assert [values[-2:] for values in read.slices] == [
+        (CUDA_PROVIDER, "device_id=1,use_tf32=0"),
+        (CPU_PROVIDER, ""),
+    ]
+
+
+def test_there_is_no_end_to_end_column_where_nothing_was_timed_so(tmp_path: Path) -> None:
+    path = tmp_path / "latencies.csv"
+    write_measurements(path, [row(Target(), None)])
+    assert "end_to_end_ms" not in path.read_text()

@@ -7,7 +7,8 @@ import pytest
 from autotinybert.errors import InputError
 from device_profiles.machine import KEY_FIELDS, key_differences, key_hash, measurement_key
 from device_profiles.protocol import Protocol
-from device_profiles.target import Configuration, Target, Workload, check_target
+from device_profiles.provider_options import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER
+from device_profiles.target import Configuration, Target, Workload, check_target, provider_of
 from supernet.architecture import Architecture
 
 CONFIGURATION = Configuration(
@@ -40,6 +41,9 @@ def test_a_configuration_reads_back() -> None:
         ({"precision": "int4"}, "no precision 'int4'"),
         ({"graph_variant": "magic"}, "no graph variant 'magic': use plain, folded, attention"),
         ({"provider": "os.system"}, "provider 'os.system' is not measured"),
+        ({"provider": None}, "provider None is not measured"),
+        ({"provider_options": 7}, "provider options must be text"),
+        ({"provider_options": "device_id=0"}, "CPUExecutionProvider has no option 'device_id'"),
         ({"extra": 1}, "see 'extra'"),
     ],
 )
@@ -78,10 +82,34 @@ def test_another_machine_is_told_what_it_is_and_what_to_do(
         check_target(target, host)
 
 
-def test_a_machine_with_a_gpu_is_told_that_gpus_are_not_measured_yet() -> None:
-    host = {**X86, "available_providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-    with pytest.raises(InputError, match="this version measures CPUs only: use --target cpu-x86"):
-        check_target("gpu-cuda", host)
+@pytest.mark.parametrize(
+    ("target", "provider"),
+    [("gpu-cuda", CUDA_PROVIDER), ("gpu-tensorrt", TENSORRT_PROVIDER), ("cpu-arm", CPU_PROVIDER)],
+)
+def test_the_provider_follows_from_the_target(target: str, provider: str) -> None:
+    assert provider_of(target) == provider
+    if provider != CPU_PROVIDER:
+        check_target(target, {**X86, "available_providers": [provider, CPU_PROVIDER]})
+
+
+def test_a_target_that_nobody_knows_has_no_provider() -> None:
+    with pytest.raises(InputError, match="no target 'toaster': use cpu-x86"):
+        provider_of("toaster")
+
+
+def test_a_configuration_written_before_there_were_options_has_none() -> None:
+    value = CONFIGURATION.to_json()
+    del value["provider_options"]
+    assert Configuration.from_json(value) == CONFIGURATION
+
+
+def test_a_gpu_computes_in_fp16_and_a_cpu_in_int8_and_not_the_other_way_round() -> None:
+    assert Target(provider=CUDA_PROVIDER, precision="fp16").on_gpu
+    assert not Target(precision="int8").on_gpu
+    with pytest.raises(InputError, match=r"fp16 on a CPU: .* use fp32 or int8"):
+        Target(precision="fp16")
+    with pytest.raises(InputError, match=r"int8 with TensorrtExec.* use fp32 or fp16"):
+        Target(provider=TENSORRT_PROVIDER, precision="int8")
 
 
 def test_a_protocol_reads_back() -> None:
@@ -112,5 +140,8 @@ def test_the_key_is_what_decides_and_nothing_else() -> None:
     assert key_hash(key) == key_hash(dict(reversed(key.items())))
     assert key_differences(key, {**key, "kernel": "6.1"}) == ["kernel kernel / 6.1"]
     assert key_differences(key, key) == []
+    assert measurement_key({**host, "pinned_cpus": ""}) == key
+    pinned = measurement_key({**host, "pinned_cpus": "0,2"})
+    assert key_differences(key, pinned) == ["pinned_cpus None / 0,2"]
     with pytest.raises(InputError, match="lack machine"):
         measurement_key({})

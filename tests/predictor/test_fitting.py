@@ -82,12 +82,14 @@ def test_every_workload_and_target_has_a_predictor_of_its_own(make_profile: Make
     predictor = LatencyPredictor([fit.predictor for fit in fits], None, None, [], [])
     shape = to_matrix([Architecture(4, 312, 1200, 12, 312)])
     short, long = (
-        predictor.slice_for((length, 1, 2, "fp32", "plain", "CPUExecutionProvider")).predict(shape)
+        predictor.slice_for((length, 1, 2, "fp32", "plain", "CPUExecutionProvider", "")).predict(
+            shape
+        )
         for length in (64, 128)
     )
     assert short.latency_ms[0] < 0.7 * long.latency_ms[0]
     with pytest.raises(InputError, match=r"256 tokens, batch 1, 2 threads.* has 64 tokens"):
-        predictor.slice_for((256, 1, 2, "fp32", "plain", "CPUExecutionProvider"))
+        predictor.slice_for((256, 1, 2, "fp32", "plain", "CPUExecutionProvider", ""))
 
 
 def test_rows_that_are_not_ok_are_left_out(make_profile: MakeProfile) -> None:

@@ -68,6 +68,20 @@ def test_the_same_measurements_and_seed_give_the_same_bytes(stored: Callable[[st
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def test_a_predictor_from_before_there_were_provider_options_still_answers(
+    stored: Callable[[str], Path],
+) -> None:
+    from autotinybert.files import canonical_json, sha256_text
+
+    path = stored("predictor") / PREDICTOR_FILE
+    expected = load_predictor(path.parent).slices[0].slice
+    document = json.loads(path.read_text())
+    document.pop("sha256")
+    del document["slices"][0]["slice"]["provider_options"]
+    path.write_text(json.dumps({**document, "sha256": sha256_text(canonical_json(document))}))
+    assert load_predictor(path.parent).slices[0].slice == expected
+
+
 @pytest.mark.parametrize("damage", ["edited", "truncated", "emptied", "signed nonsense"])
 def test_a_damaged_predictor_is_refused(stored: Callable[[str], Path], damage: str) -> None:
     from autotinybert.files import canonical_json, sha256_text

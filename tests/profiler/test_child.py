@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from autotinybert.errors import WorkError
 from device_profiles.machine import measurement_key
 from device_profiles.protocol import Protocol
-from device_profiles.target import Configuration
+from device_profiles.provider_options import TENSORRT_PROVIDER
+from device_profiles.target import Configuration, Target
 from profiler.campaign import VisitFailedError, WorkerLostError
 from profiler.child import ChildWorker, local_command
 from supernet.architecture import Architecture
@@ -68,6 +70,34 @@ def test_a_real_child_measures_an_exported_file_beside_random_graphs(tmp_path: P
             assert len(result["runs_ns"]) >= QUICK.min_runs
         with pytest.raises(VisitFailedError, match=f"started with another file, {sha256}"):
             worker.visit(CONFIGURATION, QUICK, model_sha256="0" * 64)
+    finally:
+        worker.close()
+
+
+def test_a_child_measures_on_the_cpus_that_it_is_given() -> None:
+    cpus = tuple(sorted(os.sched_getaffinity(0)))
+    worker = ChildWorker(local_command(cpus=cpus[-1:]))
+    try:
+        assert worker.host["pinned_cpus"] == str(cpus[-1])
+        assert worker.host["cpu_count"] == len(cpus)
+        assert worker.visit(CONFIGURATION, QUICK)["runs_ns"]
+        two = Configuration(CONFIGURATION.architecture, target=Target(threads=2))
+        with pytest.raises(VisitFailedError, match="2 threads on 1 CPUs"):
+            worker.visit(two, QUICK)
+    finally:
+        worker.close()
+    with pytest.raises(WorkError, match="CPU 8000 is not one that may be used here"):
+        ChildWorker(local_command(cpus=(8000,)))
+
+
+def test_a_child_whose_provider_is_missing_says_so() -> None:
+    worker = ChildWorker(local_command(provider=TENSORRT_PROVIDER))
+    try:
+        assert worker.host["provider_library"].startswith("CUDA ")
+        if TENSORRT_PROVIDER not in worker.host["available_providers"]:
+            target = Target(provider=TENSORRT_PROVIDER)
+            with pytest.raises(VisitFailedError, match=f"asked for {TENSORRT_PROVIDER}, but"):
+                worker.visit(Configuration(CONFIGURATION.architecture, target=target), QUICK)
     finally:
         worker.close()
 

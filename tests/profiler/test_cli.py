@@ -22,6 +22,7 @@ from profiler.host import host_facts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = {"x86_64": "cpu-x86", "aarch64": "cpu-arm"}[host_facts()["machine"]]
+CPU = min(os.sched_getaffinity(0))
 OTHER = {"cpu-x86": "cpu-arm", "cpu-arm": "cpu-x86"}[TARGET]
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -76,6 +77,21 @@ def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path
         assert "different request" in error
 
 
+@pytest.mark.slow
+def test_a_pinned_campaign_says_where_it_measured(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "profile"
+    request = ("--target", TARGET, "--architectures", shapes_file(tmp_path), "--out", out)
+    options = (*request, "--sequence-length", 4, "--cpus", CPU)
+    assert cli(*options)[0] == 0
+    profile = DeviceProfile.load(out)
+    assert profile.host["pinned_cpus"] == profile.key["pinned_cpus"] == str(CPU)
+    assert "--cpus" in profile.document["arguments"]
+    assert cli(*options)[0] == 0
+    code, _, error = cli(*request, "--sequence-length", 4)
+    assert code == 2
+    assert "different request" in error
+
+
 def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "profile"
     command = [
@@ -104,6 +120,10 @@ def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) ->
         (("--target", "toaster"), "no target 'toaster'"),
         (("--target", OTHER), f"use --target {TARGET} here"),
         (("--target", "gpu-cuda"), f"use --target {TARGET} here"),
+        (("--provider-option", "device_id=0"), "CPUExecutionProvider has no option 'device_id'"),
+        (("--cpus", "one"), "'one' is no list of CPUs: write it as 0,2-3"),
+        (("--cpus", "8000"), "CPU 8000 is not one that may be used here"),
+        (("--cpus", CPU, "--threads", 2), f"2 threads on 1 CPUs ({CPU})"),
         (("--threads", 500), "cores: use at most"),
         (("--threads", 0), "threads must be an integer from 1"),
         (("--sequence-length", 513), "sequence length must be an integer from 1 to 512"),

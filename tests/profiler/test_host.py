@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from device_profiles.machine import measurement_key
-from profiler.host import host_facts, read_cpuinfo, steal_ms
+from device_profiles.provider_options import CUDA_PROVIDER
+from profiler.affinity import parse_cpus
+from profiler.host import facts_as_of, host_facts, read_cpuinfo, smt_siblings, steal_ms
 
 X86 = """processor\t: 0
 vendor_id\t: AuthenticAMD
@@ -47,3 +51,32 @@ def test_this_machine_tells_everything_that_the_key_needs() -> None:
     assert measurement_key(facts)["cpu_count"] >= 1
     assert facts["emulated"] is False
     assert "CPUExecutionProvider" in facts["available_providers"]
+
+
+def test_processors_that_share_a_core_are_told_once_for_each_core(tmp_path: Path) -> None:
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        topology = tmp_path / f"cpu{cpu}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{siblings}\n")
+    assert smt_siblings(tmp_path) == ["0,2", "1,3"]
+    assert smt_siblings(tmp_path / "absent") == "unavailable"
+
+
+def test_facts_name_the_processors_that_may_be_used_and_those_that_are() -> None:
+    facts = host_facts(cpus=(0,))
+    assert len(parse_cpus(facts["allowed_cpus"])) == facts["cpu_count"]
+    assert facts["pinned_cpus"] == "0"
+    assert "pinned_cpus" not in measurement_key(host_facts())
+
+
+def test_a_machine_is_seen_as_a_key_saw_it() -> None:
+    pinned = measurement_key(host_facts(cpus=(0, 1)))
+    assert measurement_key(facts_as_of(pinned, "cpu-x86")) == pinned
+    plain = measurement_key(host_facts())
+    assert measurement_key(facts_as_of(plain, None)) == plain
+
+
+def test_the_gpu_belongs_to_the_key_of_its_own_targets_only() -> None:
+    assert host_facts()["provider_library"] == "cpu"
+    assert host_facts()["gpus"] == "unavailable"
+    assert host_facts(CUDA_PROVIDER)["provider_library"].startswith("CUDA ")

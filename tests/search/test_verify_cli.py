@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from device_profiles.journal import Journal, read_journal
 from device_profiles.profile import JOURNAL_FILE as CAMPAIGN_FILE
 from device_profiles.profile import DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
+from device_profiles.provider_options import CUDA_PROVIDER
 from device_profiles.target import Configuration, Target, Workload
 from device_profiles.visits import rows_of
 from profiler.campaign import run_campaign
@@ -26,7 +29,7 @@ from profiler.plan import Plan
 from search.cli import verify_into, verify_model
 from search.constraints import Budget
 from search.exported_model import ExportedModel
-from search.verification import JOURNAL_FILE
+from search.verification import JOURNAL_FILE, local_worker
 from search.verification_plan import VerificationPlan, choose_slice
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture
@@ -230,6 +233,20 @@ def test_workload_and_target_are_the_only_ones_profiled_or_those_that_are_said(
         choose_slice(several, graph_variant="plain", threads=2)
     chosen = choose_slice(several, graph_variant="plain", sequence_length=64, threads=2)
     assert chosen == (Workload(1, 64), Target(threads=2))
+    gpu = Target(provider=CUDA_PROVIDER, provider_options="use_tf32=0")
+    profiled = DeviceProfile.load(make_profile("gpu", configs=2, targets=[gpu]))
+    assert choose_slice(profiled, graph_variant="plain") == (Workload(), gpu)
+
+
+def test_a_file_is_verified_on_the_cpus_that_its_profile_was_pinned_to(plan_of: Any) -> None:
+    cpu = str(max(os.sched_getaffinity(0)))
+    plan = plan_of(5.0)
+    for key, pinned in (({**plan.key, "pinned_cpus": cpu}, cpu), (plan.key, "")):
+        worker = local_worker(dataclasses.replace(plan, key=key))()
+        try:
+            assert worker.host["pinned_cpus"] == pinned
+        finally:
+            worker.close()
 
 
 @pytest.fixture
