@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.files import whole_file
-from device_profiles.quality import Verdict
 from device_profiles.table import Table, read_table
 from device_profiles.target import (
     CPU_PROVIDER,
@@ -23,6 +22,7 @@ from device_profiles.target import (
     MAX_THREADS,
     Configuration,
 )
+from device_profiles.verdicts import Verdict
 from supernet.architecture import ARCHITECTURE_FIELDS, UPPER_BOUNDS, IntMatrix
 from supernet.cost import MAX_POSITIONS
 

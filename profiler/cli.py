@@ -87,6 +87,10 @@ def profile_device(
         list[str] | None,
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
     ] = None,
+    percentile: Annotated[
+        int | None,
+        typer.Option(help="Make enough runs to report this one: 50, 90, 95 or 99."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -97,7 +101,7 @@ def profile_device(
     Interrupted, it goes on where it stopped when the same command is given again.
     """
     del json, version  # the frame around every command reads them
-    protocol = Protocol()
+    protocol = Protocol() if percentile is None else Protocol.for_percentile(percentile)
     workloads = [
         Workload(batch, length)
         for batch in batch_size or [1]
@@ -135,6 +139,7 @@ def profile_device(
         batch_size=batch_size,
         threads=threads,
         graph_variant=graph_variant,
+        percentile=percentile,
         seed=seed,
     )
     request = {

@@ -27,8 +27,10 @@ import numpy as np
 
 from autotinybert.errors import InputError
 from device_profiles.protocol import WIRE_VERSION, Protocol
-from device_profiles.target import Configuration
+from device_profiles.quality import disturbance
+from device_profiles.target import CPU_PROVIDER, Configuration
 from profiler.host import current_steal_ms, host_facts
+from profiler.load_watch import LoadWatch
 from profiler.model_file import ModelFile
 from profiler.session import WeightPool, open_session
 from profiler.timing import Clock, time_runs
@@ -62,34 +64,61 @@ def visit(
     protocol: Protocol,
     open_configuration: SessionOpener,
     clock: Clock,
+    watch: LoadWatch | None = None,
 ) -> dict[str, Any]:
     """Makes one visit.
 
+    Args:
+        configuration: what to measure.
+        protocol: how.
+        open_configuration: opens a session.
+        clock: reads nanoseconds.
+        watch: holds the visit back while other work takes the core; without it, nobody knows how
+            long the runs waited.
+
     Returns:
-        `runs_ns`, and the facts about how they came about.
+        `runs_ns`, and the facts about how they came about: `held_ns` until the core was free,
+        `build_ns`, `warmup_ns` of each run, `waited_ns` of the timed runs for the core,
+        `involuntary_switches` and `steal_ms`; None where the machine does not tell.
     """
+    if protocol.most_waiting_share >= 1:
+        watch = None
+    held_ns = watch.hold(protocol.max_hold_s) if watch else 0
     before_ns = clock()
     run = open_configuration(configuration)
     build_ns = clock() - before_ns
+    # Beside a GPU the calling thread may sleep until the work is done.
+    on_cpu = configuration.target.provider == CPU_PROVIDER
+    cpu_clock = watch.cpu_clock if watch and on_cpu else None
     steal_before = current_steal_ms()
     switches_before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     gc.disable()  # a collection inside a run would be timed with it
     try:
-        timed = time_runs(run, protocol, clock)
+        timed = time_runs(run, protocol, clock, cpu_clock)
     finally:
         gc.enable()
     steal_after = current_steal_ms()
-    known = steal_before is not None and steal_after is not None
+    steal_ms = None
+    if steal_before is not None and steal_after is not None:
+        steal_ms = round(steal_after - steal_before, 3)
+    if watch:
+        disturbed = disturbance(
+            timed_ns=sum(timed.runs_ns),
+            waited_ns=timed.waited_ns,
+            steal_ms=steal_ms,
+            most_waiting_share=protocol.most_waiting_share,
+        )
+        watch.learn(disturbed=bool(disturbed))
     return {
         "runs_ns": timed.runs_ns,
         "facts": {
+            "held_ns": held_ns,
+            "waited_ns": timed.waited_ns,
             "warmup_ns": timed.warmup_ns,
             "build_ns": build_ns,
             "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             - switches_before,
-            "steal_ms": round(steal_after - steal_before, 3)  # type: ignore[operator]
-            if known
-            else None,
+            "steal_ms": steal_ms,
         },
     }
 
@@ -99,6 +128,7 @@ def answer(
     open_configuration: SessionOpener,
     clock: Clock,
     model: OfferedModel | None = None,
+    watch: LoadWatch | None = None,
 ) -> dict[str, Any]:
     """The reply to one request line; never raises for anything that the line says."""
     try:
@@ -125,7 +155,7 @@ def answer(
     except (ValueError, RecursionError) as error:  # InputError is a ValueError
         return {"type": "refused", "error": str(error)[:500]}
     try:
-        result = visit(configuration, protocol, open_configuration, clock)
+        result = visit(configuration, protocol, open_configuration, clock, watch)
     except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors share no base class)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
         return {"type": "failure", "id": number, "error": reason}
@@ -140,6 +170,7 @@ def serve(
     open_configuration: SessionOpener,
     model: OfferedModel | None = None,
     clock: Clock = time.perf_counter_ns,
+    watch: LoadWatch | None = None,
 ) -> None:
     """Answers requests until there are no more."""
 
@@ -159,7 +190,7 @@ def serve(
         if not line.endswith(b"\n"):
             reply({"type": "refused", "error": f"a line has at most {MAX_LINE_BYTES} bytes"})
             return
-        reply(answer(line, open_configuration, clock, model))
+        reply(answer(line, open_configuration, clock, model, watch))
 
 
 def main() -> None:
@@ -185,6 +216,7 @@ def main() -> None:
         facts=host_facts(),
         open_configuration=lambda configuration: open_session(configuration, pool, rng),
         model=model,
+        watch=LoadWatch(),
     )
 
 

@@ -24,7 +24,7 @@ from supernet.weights import weight_shapes
 CONFIGURATION = Configuration(Architecture(1, 24, 40, 3, 27))
 QUICK = Protocol(min_time_s=0.001)
 
-READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 2, "host": {}}\', flush=True)\n'
+READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 3, "host": {}}\', flush=True)\n'
 
 
 def scripted(code: str, *, timeout_s: float = 10) -> ChildWorker:

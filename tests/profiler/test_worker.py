@@ -52,7 +52,7 @@ def lines_of(requests: bytes, model: OfferedModel | None = None) -> list[dict[st
 
 
 def test_it_is_ready_with_its_facts_before_it_is_asked() -> None:
-    ready = {"type": "ready", "wire_version": 2, "host": {"a": 1}, "model_sha256": None}
+    ready = {"type": "ready", "wire_version": 3, "host": {"a": 1}, "model_sha256": None}
     assert lines_of(b"") == [ready]
     assert lines_of(b"", OfferedModel("abc", opened)) == [{**ready, "model_sha256": "abc"}]
 
