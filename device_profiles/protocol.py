@@ -15,8 +15,8 @@ from device_profiles.quality import PERCENTILES, samples_needed
 #
 # 1. The first.
 # 2. `ready` says which exported file, if any, the process was started with; a visit may ask for it.
-# 3. The protocol has `planned_visits`, `most_waiting_share` and `max_hold_s`; a visit tells how long
-#    it was held back and how long its timed runs waited for the core, and may end early for it.
+# 3. The protocol has `planned_visits`, `most_waiting_share` and `max_hold_s`; a visit tells how
+#    long it was held back and its timed runs waited for the core, and may end early for it.
 WIRE_VERSION = 3
 
 

@@ -31,8 +31,8 @@ _QUIET_QUANTILE = 0.25
 
 _POLISHING_PASSES = 10
 
-# With no trend, six ranks correlate this closely with time once in 80 campaigns, twelve hardly ever;
-# the slow block that must be there as well makes it rarer.
+# Without a trend, the ranks of six blocks seldom correlate so closely with time, of twelve hardly
+# ever; a slow block must be there as well.
 _FEWEST_BLOCKS_OF_A_TREND = 6
 _THROTTLING_TREND = 0.85
 

@@ -32,8 +32,8 @@ MAX_FAILURES = 2
 _TRIES_IN_A_ROUND = 3
 MAX_DISTURBED = 12
 
-# Disturbed visits are made up for at the end of their round if they fill a block that can be judged;
-# fewer are left to the visits that are planned beyond those of the label.
+# Disturbed visits are made up for at the end of their round if they fill a block that can be
+# judged; fewer are left to the visits that are planned beyond those of the label.
 _FEWEST_TO_MAKE_UP = 5
 
 

@@ -21,7 +21,6 @@ from device_profiles.visits import CampaignRecord, rows_of
 from profiler.plan import Plan
 from profiler.rounds import due, why_hopeless
 
-
 # Times among a visit's facts that decisions rest on.
 _CHECKED_FACTS = ("held_ns", "waited_ns", "steal_ms")
 

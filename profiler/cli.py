@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -91,6 +92,10 @@ def profile_device(
         int | None,
         typer.Option(help="Make enough runs to report this one: 50, 90, 95 or 99."),
     ] = None,
+    under_load: Annotated[
+        bool,
+        typer.Option("--under-load", help="Accept visits that waited for the core: labels rise."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -102,6 +107,8 @@ def profile_device(
     """
     del json, version  # the frame around every command reads them
     protocol = Protocol() if percentile is None else Protocol.for_percentile(percentile)
+    if under_load:
+        protocol = dataclasses.replace(protocol, most_waiting_share=1.0)
     workloads = [
         Workload(batch, length)
         for batch in batch_size or [1]
@@ -140,6 +147,7 @@ def profile_device(
         threads=threads,
         graph_variant=graph_variant,
         percentile=percentile,
+        under_load=under_load,
         seed=seed,
     )
     request = {

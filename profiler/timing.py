@@ -71,7 +71,10 @@ def time_runs(
             # No visit takes longer than this, if its runs to come are no slower.
             longest = max(runs)
             most_ns = max(min_time_ns + longest, protocol.min_runs * longest)
-            if protocol.most_waiting_share < 1 and waited_ns > protocol.most_waiting_share * most_ns:
+            if (
+                protocol.most_waiting_share < 1
+                and waited_ns > protocol.most_waiting_share * most_ns
+            ):
                 break
     return TimedRuns(tuple(warmup), tuple(runs), waited_ns if cpu_clock else None)
 

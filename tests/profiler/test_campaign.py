@@ -440,7 +440,9 @@ def test_a_machine_that_is_busy_for_half_of_the_time_gets_its_rows_in_twice_the_
             assert row.latency_ms == pytest.approx(label.latency_ms, rel=0.03)
 
 
-def always_disturbed(fake_device: Callable[..., Any], facts: Mapping[str, Any], held_s: float) -> Any:
+def always_disturbed(
+    fake_device: Callable[..., Any], facts: Mapping[str, Any], held_s: float
+) -> Any:
     class Taken(fake_device):  # type: ignore[misc, valid-type]
         def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
             result: Mapping[str, Any] = super().visit(configuration, protocol)

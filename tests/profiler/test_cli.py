@@ -48,6 +48,7 @@ def shapes_file(tmp_path: Path) -> Path:
 def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "profile"
     request = ("--target", TARGET, "--architectures", shapes_file(tmp_path), "--out", out)
+    request = (*request, "--under-load")  # whatever else runs while the tests do
     workloads = ("--sequence-length", 4, "--sequence-length", 8)
     options = (*request, "--reference", "2-16-40-2-24", *workloads, "--json")
     code, text, _ = cli(*options)
