@@ -165,9 +165,10 @@ def test_a_trend_is_not_seen_in_slow_blocks_at_random() -> None:
 def noise_of(rng: np.random.Generator, kind: str, rows: int) -> FloatVector:
     """Eight visits of each row, relative to the truth."""
     if kind == "weibull":  # re-test differences of a real machine fall with visits as these do
-        return 1 + 0.075 * rng.weibull(1.5, (rows, 8))
+        scattered: FloatVector = 1 + 0.075 * rng.weibull(1.5, (rows, 8))
+        return scattered
     slow_processes = rng.choice([0, 0.04], size=(rows, 8), p=[0.7, 0.3])
-    scattered: FloatVector = 1 + slow_processes + 0.02 * rng.exponential(size=(rows, 8))
+    scattered = 1 + slow_processes + 0.02 * rng.exponential(size=(rows, 8))
     return scattered
 
 

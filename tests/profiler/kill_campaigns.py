@@ -161,7 +161,8 @@ def main() -> None:
                 problems.append("the rows differ from an unbroken one's")
             finished += 1
             path = folder / str(finished)
-    print(json.dumps({"kills": kills, "campaigns": finished, "problems": problems}))
+    found = {"kills": kills, "campaigns": finished, "problems": problems}
+    sys.stdout.write(json.dumps(found))
 
 
 def unbroken_records(folder: Path) -> list[dict[str, Any]]:
