@@ -168,8 +168,8 @@ def noise_of(rng: np.random.Generator, kind: str, rows: int) -> FloatVector:
         scattered: FloatVector = 1 + 0.075 * rng.weibull(1.5, (rows, 8))
         return scattered
     slow_processes = rng.choice([0, 0.04], size=(rows, 8), p=[0.7, 0.3])
-    scattered = 1 + slow_processes + 0.02 * rng.exponential(size=(rows, 8))
-    return scattered
+    two_modes: FloatVector = 1 + slow_processes + 0.02 * rng.exponential(size=(rows, 8))
+    return two_modes
 
 
 @pytest.mark.parametrize("kind", ["weibull", "two modes"])
