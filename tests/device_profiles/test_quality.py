@@ -196,7 +196,8 @@ def test_six_visits_repeat_better_than_four_with_the_noise_of_a_real_machine() -
 
     def differences(visits: int) -> FloatVector:
         labels = np.array([quiet_latency(row[:visits].tolist(), 4) for row in noise])
-        return np.abs(labels[::2] / labels[1::2] - 1)
+        apart: FloatVector = np.abs(labels[::2] / labels[1::2] - 1)
+        return apart
 
     four, six = differences(4), differences(6)
     assert np.median(six) < 0.013 < np.median(four)
