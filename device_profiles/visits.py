@@ -93,6 +93,7 @@ class CampaignRecord:
         elapsed_s: how long the campaign has run, pauses left out.
         lost_s: how much of that went into disturbed visits and into waiting for a quiet moment.
         stopped: why it ended; empty while it goes on.
+        reconnections: how often a lost connection to the machine came back.
     """
 
     configurations: tuple[Configuration, ...] = ()
@@ -105,6 +106,7 @@ class CampaignRecord:
     elapsed_s: float = 0.0
     lost_s: float = 0.0
     stopped: str = ""
+    reconnections: int = 0
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
     _disturbed: Counter[tuple[int, int]] = field(default_factory=Counter)
 
@@ -144,6 +146,8 @@ class CampaignRecord:
             self.cut = int(record["configurations"])
         elif kind == "stopped":
             self.stopped = str(record["reason"])
+        elif kind == "reconnected":
+            self.reconnections += 1
         else:
             raise ValueError(f"unknown kind {kind!r}")
 
