@@ -17,13 +17,13 @@ import numpy.typing as npt
 from autotinybert.files import whole_file
 from device_profiles.footprint import FOOTPRINT_COLUMNS, Footprint
 from device_profiles.provider_options import CPU_PROVIDER
-from device_profiles.quality import Verdict
 from device_profiles.table import Table, read_table
 from device_profiles.target import (
     MAX_BATCH_SIZE,
     MAX_THREADS,
     Configuration,
 )
+from device_profiles.verdicts import Verdict
 from supernet.architecture import ARCHITECTURE_FIELDS, UPPER_BOUNDS, IntMatrix
 from supernet.cost import MAX_POSITIONS
 

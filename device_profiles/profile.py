@@ -9,6 +9,9 @@
 History of the schema:
 
 1. The first.
+2. The protocol has `planned_visits`, `most_waiting_share` and `max_hold_s`; visits may be
+   `disturbed`, and blocks count those. Profiles of version 1 are refused:
+   nobody noted whether their visits had the core to themselves.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from device_profiles.visits import CampaignRecord, Visit, factors_of_blocks
 from supernet.architecture import Architecture
 from supernet.published import REFERENCE_SHAPES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PROFILE_FILE = "profile.json"
 JOURNAL_FILE = "measurements.jsonl"
@@ -137,12 +140,18 @@ def _read_document(folder: Path) -> dict[str, Any]:
                 "command again to go on with it"
             )
         raise InputError(f"no device profile in {folder}: make one with profile-device --out")
-    return read_signed_json(
+    document = read_signed_json(
         folder / PROFILE_FILE,
         kind="device-profile",
         schema_version=SCHEMA_VERSION,
         remedy="restore it or measure again",
     )
+    if document["schema_version"] < SCHEMA_VERSION:
+        raise InputError(
+            f"{folder} has schema version {document['schema_version']}, of before visits were "
+            "checked for competing load: profile the device again, in another --out"
+        )
+    return document
 
 
 def save_profile(
@@ -235,6 +244,7 @@ def _blocks(campaign: CampaignRecord, protocol: Protocol) -> list[dict[str, Any]
             "round": visits[0].round,
             "started_s": round(visits[0].started_s, 3),
             "visits": len(visits),
+            "disturbed": sum(visit.disturbed is not None for visit in visits),
             "factor": round(factors[number], 4),
             "slow": factors[number] > protocol.slow_factor,
         }

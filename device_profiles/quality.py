@@ -1,4 +1,4 @@
-"""How good a measurement is: the label, percentiles, slow blocks, verdicts.
+"""How good a measurement is: the label, percentiles, disturbed visits, slow blocks.
 
 Functions of plain numbers and arrays, so that anyone's measurements can be judged.
 """
@@ -8,15 +8,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Verdict = Literal["ok", "noisy", "rejected"]
-
 PERCENTILES = (50, 90, 95, 99)
+
+# Runs of one visit share a process, a memory layout and a minute: they are one look at the machine,
+# not many. Process minima differ by 4 %, as much as runs within one do, so a percentile also needs
+# this many visits, from as many processes.
+VISITS_FOR_PERCENTILES = 4
+
+# `/proc/stat` counts steal in ticks of mostly 10 ms: one of them may have begun before the visit.
+_STEAL_TICK_MS = 10.0
 
 # Fewer visits in a block say nothing about the machine: their own scatter dominates.
 _FEWEST_VISITS_TO_JUDGE_A_BLOCK = 5
@@ -25,6 +30,13 @@ _FEWEST_VISITS_TO_JUDGE_A_BLOCK = 5
 _QUIET_QUANTILE = 0.25
 
 _POLISHING_PASSES = 10
+
+# Without a trend, the ranks of six blocks seldom correlate so closely with time, of twelve hardly
+# ever; a slow block must be there as well.
+_FEWEST_BLOCKS_OF_A_TREND = 6
+_THROTTLING_TREND = 0.85
+
+_THROTTLING_RISE = 0.03
 
 FloatVector = npt.NDArray[np.float64]
 IntVector = npt.NDArray[np.int64]
@@ -76,15 +88,75 @@ def samples_needed(percentile: int, confidence: float = 0.99) -> int:
     return count
 
 
-def percentiles(runs: Sequence[float]) -> dict[int, float | None]:
-    """The percentiles of all accepted runs; None for those that need more runs than there are."""
+def percentiles(runs: Sequence[float], visits: int) -> dict[int, float | None]:
+    """The percentiles of all accepted runs.
+
+    Args:
+        runs: of all accepted visits together.
+        visits: how many visits, each of another process, they come from.
+
+    Returns:
+        By percentile; None for those that need more runs, or more visits, than there are.
+    """
     values = np.asarray(runs, dtype=np.float64)
     return {
         percentile: float(np.percentile(values, percentile))
-        if len(values) >= samples_needed(percentile)
+        if len(values) >= samples_needed(percentile) and visits >= VISITS_FOR_PERCENTILES
         else None
         for percentile in PERCENTILES
     }
+
+
+def disturbance(
+    *,
+    timed_ns: int,
+    waited_ns: int | None,
+    steal_ms: float | None,
+    most_waiting_share: float,
+) -> Literal["", "load", "steal"]:
+    """What took the core away during a visit, if it did for more than a share of the time.
+
+    Args:
+        timed_ns: how long the timed runs took.
+        waited_ns: how long the thread that made them was ready but had no core; None if unknown.
+        steal_ms: what the hypervisor took from the machine meanwhile; None if unknown.
+        most_waiting_share: the share that is no disturbance yet; with 1 nothing is one.
+
+    Returns:
+        Empty for an undisturbed visit. Waiting that steal explains at least half of is steal.
+    """
+    if most_waiting_share >= 1:
+        return ""
+    waited_ms, stolen_ms = (waited_ns or 0) / 1e6, steal_ms or 0.0
+    most_ms = most_waiting_share * timed_ns / 1e6
+    # Kernels that count stolen time as the thread's own show it as steal only.
+    if stolen_ms > _STEAL_TICK_MS and stolen_ms > max(most_ms, waited_ms / 2):
+        return "steal"
+    return "load" if waited_ms > most_ms else ""
+
+
+def is_throttling(factors: Sequence[float], rises: Sequence[float], slow_factor: float) -> bool:
+    """Whether a machine of which nobody took the core grew slower as it worked.
+
+    It is when blocks grow slower from first to last, or when runs do within the visits of the
+    slow ones; slow blocks here and there are a neighbour or a clock that comes and goes.
+
+    Args:
+        factors: of each block, in time order, how much slower than quiet ones it was.
+        rises: of each block, how much slower the second half of a visit's runs was than the
+            first, relatively, in the median over its visits.
+        slow_factor: above this factor a block is slow.
+    """
+    slow = [number for number, factor in enumerate(factors) if factor > slow_factor]
+    if not slow:
+        return False
+    if float(np.median([rises[number] for number in slow])) > _THROTTLING_RISE:
+        return True
+    if len(factors) < _FEWEST_BLOCKS_OF_A_TREND:
+        return False
+    ranks = np.argsort(np.argsort(factors, kind="stable"), kind="stable")
+    trend = float(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1])
+    return trend > _THROTTLING_TREND
 
 
 def block_factors(
@@ -135,42 +207,3 @@ def _group_medians(values: FloatVector, group: IntVector) -> FloatVector:
     low, high = ordered[starts + (counts - 1) // 2], ordered[starts + counts // 2]
     medians: FloatVector = (low + high) / 2
     return medians
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The verdict on a row, and its reasons with the remedy in words."""
-
-    verdict: Verdict
-    reason: str = ""
-
-
-def judge(
-    accepted_minima: Sequence[float], *, visits: int, agreement: float, rejected_visits: int = 0
-) -> Judgement:
-    """Judges one row by its accepted visits.
-
-    The state that the label describes must have been seen twice: one fast visit among slow ones
-    may be the only quiet one, or a fluke.
-
-    Args:
-        accepted_minima: the fastest run of each accepted visit.
-        visits: how many the label needs.
-        agreement: how far apart, relatively, the two fastest may lie.
-        rejected_visits: how many more there were that fell into slow blocks.
-    """
-    if len(accepted_minima) < visits:
-        why = f"{len(accepted_minima)} of {visits} visits accepted"
-        if rejected_visits:
-            why += f", {rejected_visits} fell into slow blocks: stop other work on the machine"
-        else:
-            why += ": give the campaign more time"
-        return Judgement("rejected", why)
-    fastest, second = sorted(accepted_minima)[:2] if visits > 1 else (accepted_minima[0],) * 2
-    gap = second / fastest - 1
-    if gap > agreement:
-        return Judgement(
-            "noisy",
-            f"its two fastest visits differ by {gap:.1%}: measure on a quieter machine",
-        )
-    return Judgement("ok")

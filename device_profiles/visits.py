@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,16 +16,26 @@ from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
 from device_profiles.quality import (
     PERCENTILES,
+    VISITS_FOR_PERCENTILES,
     block_factors,
-    judge,
+    is_throttling,
     percentiles,
     quiet_latency,
     samples_needed,
 )
 from device_profiles.target import Configuration
+from device_profiles.verdicts import Cause, failure_reason, judge
 
 # A configuration that failed this often is not visited again.
 MAX_FAILURES = 2
+
+# Visits of a configuration that may be lost to a busy machine, in one round and in all.
+_TRIES_IN_A_ROUND = 3
+MAX_DISTURBED = 12
+
+# Disturbed visits are made up for at the end of their round if they fill a block that can be
+# judged; fewer are left to the visits that are planned beyond those of the label.
+_FEWEST_TO_MAKE_UP = 5
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class Visit:
         block: consecutive visits of one measuring process, counted over the whole campaign.
         runs_ns: every timed run, in order.
         started_s: since the campaign began, pauses left out.
-        facts: what else the measuring process noted (warm-up, build time, steal, switches).
+        facts: what else the measuring process noted (warm-up, build time, waiting, steal, ...).
+        disturbed: what took the core away meanwhile; None if nothing did.
     """
 
     configuration: int
@@ -45,6 +58,7 @@ class Visit:
     runs_ns: tuple[int, ...]
     started_s: float
     facts: Mapping[str, Any]
+    disturbed: Cause | None = None
 
     @property
     def minimum_ns(self) -> int:
@@ -83,6 +97,7 @@ class CampaignRecord:
         cut: how many configurations are left after `--minutes` cut the plan short, or None.
         blocks: how many measuring processes have made visits.
         elapsed_s: how long the campaign has run, pauses left out.
+        lost_s: how much of that went into disturbed visits and into waiting for a quiet moment.
         stopped: why it ended; empty while it goes on.
         reconnections: how often a lost connection to the machine came back.
         extras: what was measured besides latencies, after that.
@@ -96,10 +111,12 @@ class CampaignRecord:
     cut: int | None = None
     blocks: int = 0
     elapsed_s: float = 0.0
+    lost_s: float = 0.0
     stopped: str = ""
     reconnections: int = 0
     extras: Extras = field(default_factory=Extras)
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
+    _disturbed: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     @classmethod
     def from_journal(cls, records: Sequence[Mapping[str, Any]]) -> CampaignRecord:
@@ -151,20 +168,19 @@ class CampaignRecord:
             runs_ns = tuple(map(int, record["runs_ns"]))
             if not runs_ns or min(runs_ns) < 1:
                 raise ValueError("a visit without timed runs")
+            disturbed = record.get("disturbed")
+            if disturbed is not None and disturbed not in get_args(Cause):
+                raise ValueError(f"unknown disturbance {disturbed!r}")
             self._check_times(record["facts"].get("end_to_end_ns", [1]))
-            self.visits.append(
-                Visit(
-                    configuration,
-                    round_number,
-                    int(record["block"]),
-                    runs_ns,
-                    float(record["started_s"]),
-                    record["facts"],
-                )
-            )
+            started_s, facts = float(record["started_s"]), dict(record["facts"])
+            block = int(record["block"])
+            visit = Visit(configuration, round_number, block, runs_ns, started_s, facts, disturbed)
+            self.visits.append(visit)
+            self._count_loss(visit, float(record["elapsed_s"]))
         else:
             self.failures.setdefault(configuration, []).append(str(record["error"]))
-        self._done_in_round.add((round_number, configuration))
+        if kind == "failure" or not self.visits[-1].disturbed:
+            self._done_in_round.add((round_number, configuration))
         self.blocks = max(self.blocks, int(record["block"]))
         self.elapsed_s = float(record["elapsed_s"])
 
@@ -172,6 +188,13 @@ class CampaignRecord:
     def _check_times(values: Sequence[object]) -> None:
         if not values or not all(type(value) is int and value > 0 for value in values):
             raise ValueError("end-to-end runs that are no times")
+
+    def _count_loss(self, visit: Visit, ended_s: float) -> None:
+        if visit.disturbed:
+            self._disturbed[visit.round, visit.configuration] += 1
+            self.lost_s += ended_s - visit.started_s
+        else:
+            self.lost_s += visit.facts.get("held_ns", 0) / 1e9
 
     def _index(self, value: object) -> int:
         if not isinstance(value, int) or not 0 <= value < len(self.configurations):
@@ -184,50 +207,107 @@ class CampaignRecord:
         return len(self.configurations) if self.cut is None else self.cut
 
     def pending(self) -> list[int]:
-        """What the round under way has still to visit, in order."""
+        """What the round under way has still to visit, in order.
+
+        Disturbed visits come last: by then the machine may be quiet again.
+        """
         if not self.rounds:
             return []
         current = self.rounds[-1]
-        return [
-            index
-            for index in current.order
-            if index < self.num_planned and (current.number, index) not in self._done_in_round
-        ]
+        tries = {index: self._disturbed[current.number, index] for index in current.order}
+        # Who takes part in a pass is settled before it begins, so a resumed one goes on with it.
+        for past in range(_TRIES_IN_A_ROUND):
+            members = [index for index in current.order if tries[index] >= past]
+            if past and len(members) < _FEWEST_TO_MAKE_UP:
+                break
+            left = [
+                index
+                for index in members
+                if tries[index] == past
+                and index < self.num_planned
+                and (current.number, index) not in self._done_in_round
+                and not (past and self.given_up(index))
+            ]
+            if left:
+                return left
+        return []
 
     def given_up(self, index: int) -> bool:
-        """Whether a configuration failed so often that it is not visited again."""
-        return len(self.failures.get(index, ())) >= MAX_FAILURES
+        """Whether a configuration failed or was disturbed too often to be visited again."""
+        disturbed = sum(count for (_, which), count in self._disturbed.items() if which == index)
+        return len(self.failures.get(index, ())) >= MAX_FAILURES or disturbed >= MAX_DISTURBED
 
 
 def factors_of_blocks(visits: Sequence[Visit]) -> dict[int, float]:
-    """How much slower than quiet blocks each block was."""
-    return block_factors(
-        np.array([visit.configuration for visit in visits], dtype=np.int64),
-        np.array([visit.block for visit in visits], dtype=np.int64),
-        np.array([visit.minimum_ns for visit in visits], dtype=np.float64),
+    """How much slower than quiet blocks each block was, by its undisturbed visits."""
+    whole = [visit for visit in visits if not visit.disturbed]
+    factors = dict.fromkeys((visit.block for visit in visits), 1.0)
+    factors.update(
+        block_factors(
+            np.array([visit.configuration for visit in whole], dtype=np.int64),
+            np.array([visit.block for visit in whole], dtype=np.int64),
+            np.array([visit.minimum_ns for visit in whole], dtype=np.float64),
+        )
     )
+    return factors
+
+
+def why_not_accepted(campaign: CampaignRecord, protocol: Protocol) -> list[Cause | None]:
+    """For each visit of a campaign, why it is not accepted; None if it is.
+
+    The only place that decides it. What took the core away comes first: it explains slowness.
+    """
+    factors = factors_of_blocks(campaign.visits)
+    cause = _cause_of_slow_blocks(campaign.visits, factors, protocol)
+    return [
+        visit.disturbed or (cause if factors[visit.block] > protocol.slow_factor else None)
+        for visit in campaign.visits
+    ]
+
+
+def _cause_of_slow_blocks(
+    visits: Sequence[Visit], factors: Mapping[int, float], protocol: Protocol
+) -> Cause:
+    rises: dict[int, list[float]] = {block: [] for block in factors}
+    for visit in visits:
+        half = len(visit.runs_ns) // 2
+        if not visit.disturbed and half:
+            first, second = visit.runs_ns[:half], visit.runs_ns[-half:]
+            rises[visit.block].append(statistics.median(second) / statistics.median(first) - 1)
+    throttling = is_throttling(
+        [factors[block] for block in sorted(factors)],
+        [statistics.median(rises[block] or [0.0]) for block in sorted(factors)],
+        protocol.slow_factor,
+    )
+    return "throttling" if throttling else "slow block"
 
 
 def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
     """One row for each configuration of the plan, judged, in the plan's order."""
-    factors = factors_of_blocks(campaign.visits)
-    visits_of: list[list[Visit]] = [[] for _ in campaign.configurations]
-    for visit in campaign.visits:
-        visits_of[visit.configuration].append(visit)
+    accepted: list[list[Visit]] = [[] for _ in campaign.configurations]
+    causes: list[Counter[Cause]] = [Counter() for _ in campaign.configurations]
+    why = why_not_accepted(campaign, protocol)
+    for visit, cause in zip(campaign.visits, why, strict=True):
+        if cause is None:
+            accepted[visit.configuration].append(visit)
+        else:
+            causes[visit.configuration][cause] += 1
     return [
         _row(
             campaign.configurations[index],
-            visits,
-            factors,
+            accepted[index],
+            causes[index],
             campaign.failures.get(index, []),
             protocol,
         )
-        for index, visits in enumerate(visits_of[: campaign.num_planned])
+        for index in range(campaign.num_planned)
     ]
 
 
-def _missing_percentiles(runs: int) -> str:
+def _missing_percentiles(runs: int, visits: int) -> str:
     """Why some percentiles of a row that is `ok` are not there."""
+    if visits < VISITS_FOR_PERCENTILES:
+        return f"{visits} visits; percentiles need {VISITS_FOR_PERCENTILES}"
     missing = [(p, samples_needed(p)) for p in PERCENTILES if runs < samples_needed(p)]
     needs = ", ".join(f"p{percentile} {needed}" for percentile, needed in missing)
     return f"{runs} runs; needed for {needs}" if missing else ""
@@ -235,27 +315,25 @@ def _missing_percentiles(runs: int) -> str:
 
 def _row(
     configuration: Configuration,
-    visits: Sequence[Visit],
-    factors: Mapping[int, float],
+    accepted: Sequence[Visit],
+    causes: Mapping[Cause, int],
     failures: Sequence[str],
     protocol: Protocol,
 ) -> MeasuredRow:
-    accepted = [visit for visit in visits if factors[visit.block] <= protocol.slow_factor]
     minima_ms = [visit.minimum_ns / 1e6 for visit in accepted]
     runs_ms = [elapsed_ns / 1e6 for visit in accepted for elapsed_ns in visit.runs_ns]
+    processes = len({visit.block for visit in accepted})
     judgement = judge(
-        minima_ms,
-        visits=protocol.visits,
-        agreement=protocol.agreement,
-        rejected_visits=len(visits) - len(accepted),
+        minima_ms, visits=protocol.visits, agreement=protocol.agreement, causes=causes
     )
-    reason = judgement.reason or _missing_percentiles(len(runs_ms))
+    reason = judgement.reason or _missing_percentiles(len(runs_ms), processes)
     if judgement.verdict == "rejected" and failures:
-        reason = f"failed on the device: {failures[-1]}"
+        reason = failure_reason(failures[-1])
     if judgement.verdict == "rejected":
         latency_ms, percentiles_ms = None, dict.fromkeys(PERCENTILES)
     else:
-        latency_ms, percentiles_ms = quiet_latency(minima_ms, protocol.visits), percentiles(runs_ms)
+        latency_ms = quiet_latency(minima_ms, protocol.visits)
+        percentiles_ms = percentiles(runs_ms, processes)
     return MeasuredRow(
         configuration,
         latency_ms,

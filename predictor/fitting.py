@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from device_profiles.measurements import Measurements, Slice, describe_slice
-from device_profiles.quality import Verdict
+from device_profiles.verdicts import Verdict
 from predictor.intervals import FEWEST_ROWS, conformal_bounds
 from predictor.metrics import accuracy
 from predictor.model import (

@@ -16,13 +16,15 @@ from autotinybert.errors import InputError
 from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
 from device_profiles.protocol import Protocol as MeasuringProtocol
+from device_profiles.quality import disturbance
 from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord, rows_of
 from profiler.outage import Outage
 from profiler.plan import Plan
+from profiler.rounds import due, why_hopeless
 
-# More than the five that a block needs to be judged: some may fail.
-_FEWEST_VISITS_OF_A_ROUND = 8
+# Times among a visit's facts that decisions rest on.
+_CHECKED_FACTS = ("held_ns", "waited_ns", "steal_ms")
 
 
 class VisitFailedError(Exception):
@@ -224,11 +226,15 @@ class _Campaign:
     def _is_time_up(self, index: int, limit_s: float, *, shorten_plan: bool) -> bool:
         """Whether to stop before this visit; if so, journals what becomes of the rest."""
         elapsed_s = self._elapsed_s()
+        hopeless = why_hopeless(self.record)
+        if hopeless:
+            self._append({"kind": "stopped", "reason": hopeless})
+            return True
         if elapsed_s > limit_s:
             self._append({"kind": "stopped", "reason": f"time limit of {limit_s:g} s"})
             return True
         # Half a round is kept back for rows that need more visits.
-        share_s = limit_s / (self._protocol.visits + 0.5)
+        share_s = limit_s / (self._protocol.planned_visits + 0.5)
         if shorten_plan and self.record.rounds[-1].number == 1 and elapsed_s > share_s:
             kept = self._plan.shortened(index)
             if kept <= index:
@@ -238,7 +244,7 @@ class _Campaign:
 
     def _shorten(self, limit_s: float) -> None:
         """Cuts the plan again if the rounds to come would not fit, the machine being slower."""
-        rounds_left = self._protocol.visits - self.record.rounds[-1].number
+        rounds_left = self._protocol.planned_visits - self.record.rounds[-1].number
         planned = self.record.num_planned
         if rounds_left < 1:
             return
@@ -271,7 +277,7 @@ class _Campaign:
         alive = True
         try:
             result = worker.visit(self._plan.configurations[index], self._protocol)
-            outcome = {"kind": "visit", **checked_visit(result)}
+            outcome = {"kind": "visit", **judged_visit(result, self._protocol)}
         except VisitFailedError as error:
             outcome = {"kind": "failure", "error": str(error)}
         except ConnectionLostError:
@@ -290,27 +296,13 @@ class _Campaign:
     def _begin_round(self, *, in_order: bool) -> bool:
         """Journals the next round; returns False if there is nothing left to visit."""
         number = len(self.record.rounds) + 1
-        due = self._due(number)
-        if not due:
+        indices = due(self.record, self._plan, self._protocol, number)
+        if not indices:
             return False
         # A plan that may be cut short is measured from its beginning; it is evenly spread itself.
-        order = due if in_order and number == 1 else self._plan.shuffled(number, due)
+        order = indices if in_order and number == 1 else self._plan.shuffled(number, indices)
         self._append({"kind": "round", "round": number, "order": order})
         return True
-
-    def _due(self, round_number: int) -> list[int]:
-        """Everything in the first k rounds; then the rows that are not `ok` yet."""
-        if round_number > self._protocol.max_visits:
-            return []
-        due = [index for index in range(self.record.num_planned) if not self.record.given_up(index)]
-        if round_number > self._protocol.visits:
-            rows = rows_of(self.record, self._protocol)
-            doubtful = [index for index in due if rows[index].verdict != "ok"]
-            others = self._plan.shuffled(round_number, sorted(set(due) - set(doubtful)))
-            # Too short a block could not be judged: others are visited along with it.
-            missing = max(_FEWEST_VISITS_OF_A_ROUND - len(doubtful), 0) if doubtful else 0
-            due = doubtful + others[:missing]
-        return due
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self._journal.append(record)
@@ -319,7 +311,7 @@ class _Campaign:
     def _progress(self, left_in_round: int, limit_s: float) -> Progress:
         done = len(self.record.visits) + sum(map(len, self.record.failures.values()))
         number = self.record.rounds[-1].number
-        rounds_left = max(self._protocol.visits - number, 0)
+        rounds_left = max(self._protocol.planned_visits - number, 0)
         left = left_in_round + rounds_left * self.record.num_planned
         elapsed_s = self.record.elapsed_s
         return Progress(
@@ -340,4 +332,27 @@ def checked_visit(result: Mapping[str, Any]) -> dict[str, Any]:
     whole = isinstance(runs_ns, Sequence) and all(type(ns) is int and ns > 0 for ns in runs_ns)
     if not (whole and runs_ns and isinstance(facts, Mapping)):
         raise WorkerLostError("it sent a visit without timed runs")
+    for name in _CHECKED_FACTS:
+        value = facts.get(name)
+        if value is not None and not (type(value) in (int, float) and 0 <= value < math.inf):
+            raise WorkerLostError(f"it sent a visit whose {name} is no time")
     return {"runs_ns": list(runs_ns), "facts": dict(facts)}
+
+
+def judged_visit(result: Mapping[str, Any], protocol: MeasuringProtocol) -> dict[str, Any]:
+    """What a worker sent, checked, with `disturbed` if something took the core meanwhile.
+
+    It is judged by how long the runs waited and never by how fast they were, so that leaving
+    disturbed visits out favours no configuration.
+
+    Raises:
+        WorkerLostError: if it is not what a visit gives.
+    """
+    found = checked_visit(result)
+    disturbed = disturbance(
+        timed_ns=sum(found["runs_ns"]),
+        waited_ns=found["facts"].get("waited_ns"),
+        steal_ms=found["facts"].get("steal_ms"),
+        most_waiting_share=protocol.most_waiting_share,
+    )
+    return {**found, "disturbed": disturbed} if disturbed else found

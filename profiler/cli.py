@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -136,6 +137,14 @@ def profile_device(
         str | None,
         typer.Option(help="Measure on these CPUs, 0,2-3 for example, one for each thread."),
     ] = None,
+    percentile: Annotated[
+        int | None,
+        typer.Option(help="Make enough runs to report this one: 50, 90, 95 or 99."),
+    ] = None,
+    under_load: Annotated[
+        bool,
+        typer.Option("--under-load", help="Accept visits that waited for the core: labels rise."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
     ssh: Annotated[
         str | None,
@@ -172,6 +181,9 @@ def profile_device(
     lengths = lengths_of(
         lengths_from, tokenizer=tokenizer, num_lengths=num_lengths, sequence_length=sequence_length
     )
+    protocol = Protocol() if percentile is None else Protocol.for_percentile(percentile)
+    if under_load:
+        protocol = dataclasses.replace(protocol, most_waiting_share=1.0)
     workloads = [
         Workload(batch, length)
         for batch in batch_size or [1]
@@ -224,6 +236,8 @@ def profile_device(
         sustained=sustained,
         provider_option=provider_option,
         cpus=cpus,
+        percentile=percentile,
+        under_load=under_load,
         seed=seed,
         ssh=ssh,
         ssh_python=ssh_python,

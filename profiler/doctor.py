@@ -60,7 +60,7 @@ def probe(worker: Worker) -> list[Mapping[str, Any]]:
         VisitFailedError: if it could not be measured.
         WorkerLostError: if the worker is gone.
     """
-    protocol = Protocol()
+    protocol = Protocol(most_waiting_share=1.0)  # what the load does is part of what is told
     return [checked_visit(worker.visit(PROBE, protocol)) for _ in range(PROBE_VISITS)]
 
 

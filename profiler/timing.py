@@ -1,6 +1,6 @@
 """The timing of one visit: warm up, then time runs one by one.
 
-Takes the run and the clock as arguments, so that it is tested without a session or a second of
+Takes the run and the clocks as arguments, so that it is tested without a session or a second of
 waiting.
 """
 
@@ -22,22 +22,34 @@ class TimedRuns:
     Attributes:
         warmup_ns: the runs before the machine was warm.
         runs_ns: the runs after.
+        waited_ns: how long the calling thread had no core during `runs_ns`; None without a CPU
+            clock.
     """
 
     warmup_ns: tuple[int, ...]
     runs_ns: tuple[int, ...]
+    waited_ns: int | None = None
 
 
-def time_runs(run: Callable[[], object], protocol: Protocol, clock: Clock) -> TimedRuns:
+def time_runs(
+    run: Callable[[], object],
+    protocol: Protocol,
+    clock: Clock,
+    cpu_clock: Clock | None = None,
+) -> TimedRuns:
     """Warms up and times `run`.
 
     Warm-up ends with the first run that does not beat the best one before it by
-    `protocol.warmup_gain`: caches, allocators and branch predictors have then settled.
+    `protocol.warmup_gain`: caches, allocators and branch predictors have then settled. Timing
+    ends early once it waited for longer than the whole visit may.
 
     Args:
         run: does the work once.
         protocol: how long to time.
         clock: reads nanoseconds.
+        cpu_clock: reads the CPU time of this thread in nanoseconds. The thread takes part in the
+            work, or spins until it is done, so it waits whenever it has less than the clock; None
+            where it may sleep instead, as beside a GPU.
     """
     warmup = [elapsed_ns(run, clock)]
     while len(warmup) < protocol.max_warmup_runs:
@@ -47,13 +59,24 @@ def time_runs(run: Callable[[], object], protocol: Protocol, clock: Clock) -> Ti
             break
     runs: list[int] = []
     min_time_ns = protocol.min_time_s * 1e9
-    total_ns = 0
+    total_ns = waited_ns = 0
     while len(runs) < protocol.max_runs and (
         len(runs) < protocol.min_runs or total_ns < min_time_ns
     ):
+        before_ns = cpu_clock() if cpu_clock else 0
         runs.append(elapsed_ns(run, clock))
         total_ns += runs[-1]
-    return TimedRuns(tuple(warmup), tuple(runs))
+        if cpu_clock:
+            waited_ns += max(runs[-1] - (cpu_clock() - before_ns), 0)
+            # No visit takes longer than this, if its runs to come are no slower.
+            longest = max(runs)
+            most_ns = max(min_time_ns + longest, protocol.min_runs * longest)
+            if (
+                protocol.most_waiting_share < 1
+                and waited_ns > protocol.most_waiting_share * most_ns
+            ):
+                break
+    return TimedRuns(tuple(warmup), tuple(runs), waited_ns if cpu_clock else None)
 
 
 def elapsed_ns(run: Callable[[], object], clock: Clock) -> int:

@@ -31,12 +31,14 @@ import onnxruntime
 from autotinybert.errors import InputError, WorkError
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.provider_options import CPU_PROVIDER, PROVIDERS
+from device_profiles.quality import disturbance
 from device_profiles.target import Configuration
 from profiler.affinity import check_cpus, parse_cpus, pin_process
 from profiler.doctor_facts import gather_facts
 from profiler.footprint_visit import take_footprint
 from profiler.hangup import on_hangup
 from profiler.host import current_steal_ms, host_facts
+from profiler.load_watch import LoadWatch
 from profiler.model_file import ModelFile
 from profiler.runtime import Runs
 from profiler.session import WeightPool, open_session
@@ -76,37 +78,64 @@ def visit(
     protocol: Protocol,
     open_configuration: SessionOpener,
     clock: Clock,
+    watch: LoadWatch | None = None,
 ) -> dict[str, Any]:
     """Makes one visit.
 
+    Args:
+        configuration: what to measure.
+        protocol: how.
+        open_configuration: opens a session.
+        clock: reads nanoseconds.
+        watch: holds the visit back while other work takes the core; without it, nobody knows how
+            long the runs waited.
+
     Returns:
-        `runs_ns`, and the facts about how they came about.
+        `runs_ns`, and the facts about how they came about: `held_ns` until the core was free,
+        `build_ns`, `warmup_ns` of each run, `waited_ns` of the timed runs for the core,
+        `involuntary_switches` and `steal_ms`; None where the machine does not tell.
     """
+    if protocol.most_waiting_share >= 1:
+        watch = None
+    held_ns = watch.hold(protocol.max_hold_s) if watch else 0
     before_ns = clock()
     run = open_configuration(configuration)
     build_ns = clock() - before_ns
+    # Beside a GPU the calling thread may sleep until the work is done.
+    on_cpu = not configuration.target.on_gpu
+    cpu_clock = watch.cpu_clock if watch and on_cpu else None
     steal_before = current_steal_ms()
     switches_before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     gc.disable()  # a collection inside a run would be timed with it
     try:
-        timed = time_runs(run, protocol, clock)
+        timed = time_runs(run, protocol, clock, cpu_clock)
         end_to_end = run.end_to_end if isinstance(run, Runs) else None
         apart = None if end_to_end is None else time_runs(end_to_end, protocol, clock).runs_ns
     finally:
         gc.enable()
     steal_after = current_steal_ms()
-    known = steal_before is not None and steal_after is not None
+    steal_ms = None
+    if steal_before is not None and steal_after is not None:
+        steal_ms = round(steal_after - steal_before, 3)
+    if watch:
+        disturbed = disturbance(
+            timed_ns=sum(timed.runs_ns),
+            waited_ns=timed.waited_ns,
+            steal_ms=steal_ms,
+            most_waiting_share=protocol.most_waiting_share,
+        )
+        watch.learn(disturbed=bool(disturbed))
     return {
         "runs_ns": timed.runs_ns,
         "facts": {
+            "held_ns": held_ns,
+            "waited_ns": timed.waited_ns,
             "warmup_ns": timed.warmup_ns,
             "build_ns": build_ns,
             **({} if apart is None else {"end_to_end_ns": apart}),
             "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             - switches_before,
-            "steal_ms": round(steal_after - steal_before, 3)  # type: ignore[operator]
-            if known
-            else None,
+            "steal_ms": steal_ms,
         },
     }
 
@@ -129,6 +158,7 @@ def answer(
     clock: Clock,
     model: OfferedModel | None = None,
     take_footprint: FootprintTaker | None = None,
+    watch: LoadWatch | None = None,
 ) -> dict[str, Any]:
     """The reply to one request line; never raises for anything that the line says."""
     try:
@@ -139,7 +169,7 @@ def answer(
         work: Callable[[], dict[str, Any]]
         if request["type"] == "visit":
             protocol = Protocol.from_json(request.get("protocol"))
-            work = partial(visit, configuration, protocol, open_configuration, clock)
+            work = partial(visit, configuration, protocol, open_configuration, clock, watch)
         elif request["type"] == "sustained":
             load = Load.from_json(request.get("load"))
             work = partial(sustained, configuration, load, open_configuration, clock)
@@ -216,6 +246,7 @@ def serve(
     model: OfferedModel | None = None,
     take_footprint: FootprintTaker | None = None,
     clock: Clock = time.perf_counter_ns,
+    watch: LoadWatch | None = None,
     gather: FactsGatherer = gather_facts,
 ) -> None:
     """Answers requests until there are no more."""
@@ -237,7 +268,9 @@ def serve(
             reply({"type": "refused", "error": f"a line has at most {MAX_LINE_BYTES} bytes"})
             return
         facts_of_doctor = doctor_answer(line, gather)
-        reply(facts_of_doctor or answer(line, open_configuration, clock, model, take_footprint))
+        reply(
+            facts_of_doctor or answer(line, open_configuration, clock, model, take_footprint, watch)
+        )
 
 
 def main() -> None:
@@ -285,6 +318,7 @@ def main() -> None:
         open_configuration=lambda configuration: open_session(configuration, pool, rng, cpus),
         model=model,
         take_footprint=lambda configuration: take_footprint(configuration, pool),
+        watch=LoadWatch(),
     )
 
 

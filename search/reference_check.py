@@ -120,8 +120,9 @@ def why_void(plan: VerificationPlan, attempt: Try) -> str:
     """Why a try that is over says nothing about the file; empty if it does say something."""
     counted = counted_rounds(plan, attempt.rounds)
     if len(counted) < plan.rounds_needed:
+        taken = f" ({len(attempt.disturbed)} lost the core)" if attempt.disturbed else ""
         return (
-            f"only {len(counted)} of {attempt.rounds_begun} rounds were quiet, of "
+            f"only {len(counted)} of {attempt.rounds_begun} rounds were quiet{taken}, of "
             f"{plan.rounds_needed} needed: stop other work on the machine"
         )
     checks = check_references(plan, counted)

@@ -19,7 +19,7 @@ from device_profiles.machine import PINNED_FIELD
 from device_profiles.protocol import Protocol as MeasuringProtocol
 from device_profiles.target import Configuration
 from profiler.affinity import parse_cpus
-from profiler.campaign import VisitFailedError, Worker, WorkerLostError, checked_visit
+from profiler.campaign import VisitFailedError, Worker, WorkerLostError, judged_visit
 from profiler.child import ChildWorker, local_command
 from search.reference_check import counted_rounds, why_void
 from search.verification_plan import CANDIDATE, VerificationPlan
@@ -211,9 +211,12 @@ class _Verifier:
                     plan.protocol,
                     model_sha256=plan.model.sha256 if name == CANDIDATE else None,
                 )
-                self._append({**common, "kind": "visit", **checked_visit(result)})
+                found = judged_visit(result, plan.protocol)
+                self._append({**common, "kind": "visit", **found})
             except (VisitFailedError, WorkerLostError) as error:
                 self._append({**common, "kind": "failure", "error": f"{name}: {error}"})
+                return
+            if "disturbed" in found:
                 return
 
     def _conclude(self, outcome: Outcome, reason: str) -> None:

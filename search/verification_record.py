@@ -40,8 +40,9 @@ class Try:
     Attributes:
         number: from 1.
         rounds: the whole ones.
-        failures: what a visit of every other round failed with.
-        rounds_begun: whole and failed ones.
+        failures: what a visit of each failed round failed with.
+        disturbed: what took the core away in each round that ended for it; those do not count.
+        rounds_begun: whole, failed and disturbed ones.
         void: why it says nothing; empty where it does or goes on.
         wait_s: how long is waited after it.
     """
@@ -49,13 +50,14 @@ class Try:
     number: int
     rounds: list[Round] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    disturbed: list[str] = field(default_factory=list)
     void: str = ""
     wait_s: float = 0.0
 
     @property
     def rounds_begun(self) -> int:
         """How many rounds ended, in one way or the other."""
-        return len(self.rounds) + len(self.failures)
+        return len(self.rounds) + len(self.failures) + len(self.disturbed)
 
 
 @dataclass
@@ -149,6 +151,10 @@ class FileRecord:
             raise ValueError(f"no visit of {name!r}")
         if record["position"] == 1:  # what a process that was killed left behind is not a round
             self._forget_round()
+        if record.get("disturbed") is not None:
+            attempt.disturbed.append(str(record["disturbed"]))
+            self._forget_round()
+            return
         self._runs_ns[name] = runs_ns
         self._started_s[name] = float(record["started_s"])
         if len(self._runs_ns) == len(self.names):

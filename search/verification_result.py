@@ -232,6 +232,7 @@ class Verification:
             "visits": len(counted),
             "rounds_rejected": len(last.rounds) - len(counted),
             "rounds_failed": len(last.failures),
+            "rounds_disturbed": len(last.disturbed),
             "waits_s": [attempt.wait_s for attempt in self.tries if attempt.wait_s],
             "tries": [_try_json(plan, attempt) for attempt in self.tries],
             "protocol": plan.protocol.to_json(),
@@ -247,6 +248,7 @@ def _try_json(plan: VerificationPlan, attempt: Try) -> dict[str, Any]:
         "void": attempt.void or None,
         "wait_s": attempt.wait_s,
         "failures": attempt.failures,
+        "disturbed": attempt.disturbed,
         "rounds": [
             {
                 "round": found.number,

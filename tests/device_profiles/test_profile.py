@@ -129,7 +129,8 @@ def rewritten(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 99}, "schema version 99, this version reads up to 1"),
+        ({"schema_version": 99}, "schema version 99, this version reads up to 2"),
+        ({"schema_version": 1}, "of before visits were checked for competing load: profile"),
         ({"kind": "sandwich"}, "is no device profile"),
         ({"checksums": None}, "has no checksums"),
         ({"protocol": {"visits": 4}}, "protocol: its keys"),

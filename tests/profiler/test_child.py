@@ -24,9 +24,10 @@ from supernet.onnx_graph import build_encoder
 from supernet.weights import weight_shapes
 
 CONFIGURATION = Configuration(Architecture(1, 24, 40, 3, 27))
-QUICK = Protocol(min_time_s=0.001)
+# Whatever else runs while the tests do.
+QUICK = Protocol(min_time_s=0.001, most_waiting_share=1.0)
 
-READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 2, "host": {}}\', flush=True)\n'
+READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 3, "host": {}}\', flush=True)\n'
 
 
 def scripted(code: str, *, timeout_s: float = 10) -> ChildWorker:
@@ -168,3 +169,29 @@ def test_a_child_that_hangs_is_lost_after_its_time() -> None:
 def test_a_child_that_does_not_start_says_why(command: list[str], message: str) -> None:
     with pytest.raises(WorkError, match=message):
         ChildWorker(command)
+
+
+# A real worker with little memory, and an opener that needs more of it for deep shapes.
+GREEDY = """
+import resource, sys
+from profiler.worker import serve
+
+def opened(configuration):
+    hoard = bytearray((1 << 32) if configuration.architecture.num_layers > 1 else 1)
+    return lambda: hoard
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 29),) * 2)
+serve(sys.stdin.buffer, sys.stdout.buffer, facts={}, open_configuration=opened)
+"""
+
+
+def test_a_configuration_that_needs_more_memory_than_there_is_fails_and_the_child_goes_on() -> None:
+    worker = ChildWorker([sys.executable, "-c", GREEDY])
+    try:
+        deep = Configuration(Architecture(2, 24, 40, 3, 27))
+        with pytest.raises(VisitFailedError, match="MemoryError"):
+            worker.visit(deep, QUICK)
+        assert worker.visit(CONFIGURATION, QUICK)["runs_ns"]
+    finally:
+        worker.close()

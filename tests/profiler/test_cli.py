@@ -49,8 +49,9 @@ def shapes_file(tmp_path: Path) -> Path:
 def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "profile"
     request = ("--target", TARGET, "--architectures", shapes_file(tmp_path), "--out", out)
+    load = ("--under-load",)  # whatever else runs while the tests do
     workloads = ("--sequence-length", 4, "--sequence-length", 8)
-    options = (*request, "--reference", "2-16-40-2-24", *workloads, "--json")
+    options = (*request, *load, "--reference", "2-16-40-2-24", *workloads, "--json")
     code, text, _ = cli(*options)
     assert code == 0
     answer = json.loads(text)
@@ -68,8 +69,8 @@ def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path
     code, text, _ = cli(*options)
     assert (code, json.loads(text)["rows"]) == (0, answer["rows"])
     assert (out / JOURNAL_FILE).read_bytes() == before
-    assert DeviceProfile.load(out).document["arguments"][-4:] == [
-        *("--sequence-length", "8", "--seed", "0")
+    assert DeviceProfile.load(out).document["arguments"][-5:] == [
+        *("--sequence-length", "8", "--under-load", "--seed", "0")
     ]
     for other in (request, (*options, "--reference", "1-16-40-2-24")):
         code, _, error = cli(*other)
@@ -96,7 +97,7 @@ def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) ->
     out = tmp_path / "profile"
     command = [
         *(sys.executable, "-m", "profiler.cli", "--target", TARGET, "--sequence-length", "4"),
-        *("--architectures", str(shapes_file(tmp_path)), "--out", str(out)),
+        *("--architectures", str(shapes_file(tmp_path)), "--out", str(out), "--under-load"),
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -132,6 +133,7 @@ def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) ->
         (("--space", "atlantis"), "no space 'atlantis': use kd, mlm, hf-native"),
         (("--configs", 0), "see profile-device --help"),
         (("--minutes", "soon"), "see profile-device --help"),
+        (("--percentile", 96), "no percentile 96 is reported: choose one of 50, 90, 95, 99"),
         (("--minutes", "inf"), "--minutes inf is no time"),
         (("--minutes", "nan"), "see profile-device --help"),
         (("--space", "kd", "--architectures", "x.csv"), "leave out --configs, --space and --with"),

@@ -56,7 +56,7 @@ def test_a_child_in_a_visit_without_end_is_gone_with_its_parent() -> None:
     assert child.stdin is not None
     assert child.stdout is not None
     assert json.loads(child.stdout.readline())["type"] == "ready"
-    endless = Protocol(min_time_s=10_000, min_runs=10_000, max_runs=10_000)
+    endless = Protocol(min_time_s=10_000, min_runs=10_000, max_runs=10_000, most_waiting_share=1.0)
     request = {
         "type": "visit",
         "id": 1,

@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SSHD = Path("/usr/sbin/sshd")
 TINY = Configuration(Architecture(1, 24, 40, 3, 27))
 HUGE = Configuration(Architecture(12, 768, 3072, 12, 768))
-QUICK = Protocol(min_time_s=0.001)
-ENDLESS = Protocol(min_time_s=10_000, min_runs=10_000, max_runs=10_000)
+QUICK = Protocol(min_time_s=0.001, most_waiting_share=1.0)
+ENDLESS = Protocol(min_time_s=10_000, min_runs=10_000, max_runs=10_000, most_waiting_share=1.0)
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,9 +7,13 @@ from profiler.timing import time_runs
 
 
 class Machine:
-    """A clock that only a run moves on, by the next of the given times; the last one repeats."""
+    """A clock that only a run moves on, by the next of the given times; the last one repeats.
 
-    def __init__(self, *runs_ns: int) -> None:
+    The thread has the core for `core_share` of that.
+    """
+
+    def __init__(self, *runs_ns: int, core_share: float = 1.0) -> None:
+        self._core_share = core_share
         self._times: Iterator[int] = iter(runs_ns)
         self._last = runs_ns[-1]
         self._now_ns = 1_000
@@ -19,6 +23,9 @@ class Machine:
 
     def clock(self) -> int:
         return self._now_ns
+
+    def cpu_clock(self) -> int:
+        return int(self._now_ns * self._core_share)
 
 
 def protocol(**changes: float) -> Protocol:
@@ -59,3 +66,24 @@ def test_number_of_runs_is_bounded() -> None:
 def test_a_clock_that_does_not_advance_gives_no_run_of_no_time() -> None:
     timed = time_runs(lambda: None, protocol(max_runs=5), lambda: 7)
     assert timed.runs_ns == (1,) * 5
+
+
+def test_waiting_is_what_the_clock_has_more_than_the_thread() -> None:
+    machine = Machine(1000, core_share=0.99)
+    timed = time_runs(machine.run, protocol(min_time_s=2e-5), machine.clock, machine.cpu_clock)
+    assert len(timed.runs_ns) == 20
+    assert timed.waited_ns == 200
+    assert time_runs(machine.run, protocol(), machine.clock).waited_ns is None
+
+
+def test_a_visit_that_waited_for_more_than_it_may_ends_early() -> None:
+    machine = Machine(1000, core_share=0.5)
+    timed = time_runs(machine.run, protocol(min_time_s=2e-5), machine.clock, machine.cpu_clock)
+    assert timed.runs_ns == (1000,)
+    assert timed.waited_ns == 500
+
+
+def test_a_visit_is_not_ended_where_the_rule_is_off() -> None:
+    machine = Machine(1000, core_share=0.5)
+    off = protocol(min_time_s=2e-5, most_waiting_share=1.0)
+    assert len(time_runs(machine.run, off, machine.clock, machine.cpu_clock).runs_ns) == 20

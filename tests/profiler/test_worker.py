@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration
-from profiler.worker import MAX_LINE_BYTES, OfferedModel, answer, serve
+from profiler.load_watch import LoadWatch
+from profiler.worker import MAX_LINE_BYTES, OfferedModel, answer, serve, visit
 from supernet.architecture import Architecture
 
 CONFIGURATION = Configuration(Architecture(1, 8, 8, 1, 8))
@@ -52,7 +53,7 @@ def lines_of(requests: bytes, model: OfferedModel | None = None) -> list[dict[st
 
 
 def test_it_is_ready_with_its_facts_before_it_is_asked() -> None:
-    ready = {"type": "ready", "wire_version": 2, "host": {"a": 1}, "model_sha256": None}
+    ready = {"type": "ready", "wire_version": 3, "host": {"a": 1}, "model_sha256": None}
     assert lines_of(b"") == [ready]
     assert lines_of(b"", OfferedModel("abc", opened)) == [{**ready, "model_sha256": "abc"}]
 
@@ -142,3 +143,40 @@ def test_a_file_that_was_not_offered_is_refused(
     reply = lines_of(request_for(asked), model)[1]
     assert reply["type"] == "refused"
     assert message in reply["error"]
+
+
+class Competition:
+    """A core that other work has for most of the time."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.slept_s = 0.0
+
+    def clock(self) -> int:
+        self.now_ns += 1_000_000
+        return self.now_ns
+
+    def cpu_clock(self) -> int:
+        return self.now_ns // 4
+
+    def sleep_s(self, seconds: float) -> None:
+        self.slept_s += seconds
+        self.now_ns += int(seconds * 1e9)
+
+
+def test_a_visit_is_held_back_while_the_core_is_taken_and_ends_early_if_it_still_is() -> None:
+    core = Competition()
+    watch = LoadWatch(core.clock, core.cpu_clock, core.sleep_s)
+    protocol = Protocol(max_hold_s=2.0)
+    found = visit(CONFIGURATION, protocol, opened, core.clock, watch)
+    assert found["facts"]["held_ns"] >= 2e9
+    assert len(found["runs_ns"]) < Protocol().min_time_s * 1e3  # runs of a millisecond
+    assert found["facts"]["waited_ns"] > 0
+    off = Protocol(most_waiting_share=1.0)
+    found = visit(CONFIGURATION, off, opened, core.clock, watch)
+    assert (found["facts"]["held_ns"], found["facts"]["waited_ns"]) == (0, None)
+
+
+def test_without_a_watch_nobody_knows_how_long_the_runs_waited() -> None:
+    facts = visit(CONFIGURATION, Protocol(), opened, Clock())["facts"]
+    assert (facts["held_ns"], facts["waited_ns"]) == (0, None)

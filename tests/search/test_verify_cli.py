@@ -256,7 +256,15 @@ def quick_profile(tmp_path: Path, fake_device: Callable[..., Any]) -> Path:
     folder.mkdir()
     host, device = host_facts(), fake_device()
     device.host = host
-    protocol = Protocol(visits=1, max_visits=2, min_time_s=0.001, min_runs=6, slow_factor=1000.0)
+    protocol = Protocol(
+        visits=1,
+        planned_visits=2,
+        max_visits=2,
+        min_time_s=0.001,
+        min_runs=6,
+        slow_factor=1000.0,
+        most_waiting_share=1.0,
+    )
     configurations = tuple(
         Configuration(shape, Workload(1, 4)) for shape in (MINILM_L6.architecture, SMALL)
     )

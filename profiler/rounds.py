@@ -1,0 +1,68 @@
+"""What a campaign does next: functions of its record alone, so that a resumed one decides alike."""
+
+from __future__ import annotations
+
+import statistics
+
+from device_profiles.protocol import Protocol
+from device_profiles.visits import CampaignRecord, rows_of
+from profiler.plan import Plan
+
+# More than the five that a block needs to be judged: some may fail.
+_FEWEST_VISITS_OF_A_ROUND = 8
+
+# Visits beyond those of the label are given up where they would take the campaign past this many
+# times what it takes on a quiet machine.
+_MOST_STRETCH = 1.8
+
+# A machine that is always busy is given up: when this much time is lost, and this many times more
+# than was of use.
+_PATIENCE_S = 60.0
+_MOST_LOST_PER_USEFUL = 3.0
+
+
+def due(record: CampaignRecord, plan: Plan, protocol: Protocol, round_number: int) -> list[int]:
+    """What a round is to visit, by index.
+
+    Everything in the planned rounds; then the rows that are not `ok` yet. Whether a row is
+    visited again must not depend on how fast its visits were, or labels would be biased: a row
+    that is `ok` gets no visit for being unsteady, and rows that are not are few on a machine on
+    which labels are worth anything (the tests bound what is left of the bias).
+    """
+    if round_number > protocol.max_visits:
+        return []
+    indices = [index for index in range(record.num_planned) if not record.given_up(index)]
+    if round_number <= protocol.visits:
+        return indices
+    if round_number <= protocol.planned_visits and not _is_stretched(
+        record, protocol, round_number
+    ):
+        return indices
+    rows = rows_of(record, protocol)
+    doubtful = [index for index in indices if rows[index].verdict != "ok"]
+    others = plan.shuffled(round_number, sorted(set(indices) - set(doubtful)))
+    # Too short a block could not be judged: others are visited along with it.
+    missing = max(_FEWEST_VISITS_OF_A_ROUND - len(doubtful), 0) if doubtful else 0
+    return doubtful + others[:missing]
+
+
+def _is_stretched(record: CampaignRecord, protocol: Protocol, round_number: int) -> bool:
+    """Whether a round more would make a busy machine's campaign far longer than a quiet one's."""
+    done = round_number - 1
+    quiet_s = (record.elapsed_s - record.lost_s) / done * protocol.planned_visits
+    return record.elapsed_s + record.elapsed_s / done > _MOST_STRETCH * quiet_s
+
+
+def why_hopeless(record: CampaignRecord) -> str:
+    """Why there is no use in going on; empty if there is."""
+    useful_s = record.elapsed_s - record.lost_s
+    if record.lost_s <= _PATIENCE_S + _MOST_LOST_PER_USEFUL * useful_s:
+        return ""
+    share = record.lost_s / record.elapsed_s
+    causes = [visit.disturbed for visit in record.visits if visit.disturbed]
+    if statistics.mode(causes or ["load"]) == "steal":
+        return (
+            f"the hypervisor took the core for {share:.0%} of the time: measure on a dedicated "
+            "machine, or at a quieter hour"
+        )
+    return f"other work took the core for {share:.0%} of the time: stop it and start anew"
