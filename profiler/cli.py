@@ -35,7 +35,7 @@ from profiler.plan import make_plan, sample_architectures
 from profiler.progress import progress_bar
 from supernet.architecture import Architecture, from_matrix
 from supernet.space_file import load_space
-from supernet.variants import GRAPH_VARIANTS
+from supernet.variants import GRAPH_VARIANTS, PRECISIONS
 
 _COMMAND = "profile-device"
 
@@ -83,6 +83,10 @@ def profile_device(
         list[int] | None, typer.Option(help="Sequences; repeatable; default 1.")
     ] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Repeatable; default 1.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(PRECISIONS)}; repeatable; default fp32."),
+    ] = None,
     graph_variant: Annotated[
         list[str] | None,
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
@@ -104,8 +108,13 @@ def profile_device(
         for length in sequence_length or [128]
     ]
     targets = [
-        Target(threads=count, graph_variant=variant)  # type: ignore[arg-type] # checked there
+        Target(
+            threads=count,
+            precision=number_format,  # type: ignore[arg-type] # checked there
+            graph_variant=variant,  # type: ignore[arg-type]
+        )
         for count in threads or [1]
+        for number_format in precision or ["fp32"]
         for variant in graph_variant or ["plain"]
     ]
     largest = None if within is None else Architecture.parse(within)
@@ -134,6 +143,7 @@ def profile_device(
         sequence_length=sequence_length,
         batch_size=batch_size,
         threads=threads,
+        precision=precision,
         graph_variant=graph_variant,
         seed=seed,
     )

@@ -121,7 +121,7 @@ def _check_text(request: PathRequest, teacher: BertFolder) -> PreparedCorpus | N
 def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]) -> None:
     """Refuses workloads, targets and numbers of shapes that cannot be measured here."""
     Workload(request.batch_size, request.sequence_length)
-    Target(threads=request.threads, graph_variant=request.graph_variant)  # type: ignore[arg-type] # checked there
+    _target(request)
     if request.threads > host["cpu_count"]:
         raise InputError(
             f"--threads {request.threads} on a machine with {host['cpu_count']} cores: "
@@ -132,6 +132,15 @@ def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]
             f"--configs {request.configs}: space {request.space} holds {space.size} shapes that "
             "are slices of the teacher; ask for fewer"
         )
+
+
+def _target(request: PathRequest) -> Target:
+    """What the model is to run under; refuses names that are unknown, and what cannot run."""
+    return Target(
+        threads=request.threads,
+        precision=request.precision,  # type: ignore[arg-type] # checked there
+        graph_variant=request.graph_variant,  # type: ignore[arg-type]
+    )
 
 
 def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[str, Any]) -> None:
@@ -146,9 +155,11 @@ def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[s
             f"{profile.folder} was measured on another machine or build "
             f"({'; '.join(differences)}): leave --profile out to measure this one"
         )
+    asked = _target(request)
     workload, target = choose_slice(
         profile,
-        graph_variant=Target(graph_variant=request.graph_variant).graph_variant,  # type: ignore[arg-type]
+        graph_variant=asked.graph_variant,
+        precision=asked.precision,
         **request.workload_options(),
     )
     wanted = slice_of(Configuration(request.largest, workload, target))

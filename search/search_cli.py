@@ -25,6 +25,7 @@ from search.options import (
     BatchSizeOption,
     BudgetStatisticOption,
     MaxLatencyOption,
+    PrecisionOption,
     SequenceLengthOption,
     ThreadsOption,
 )
@@ -88,6 +89,7 @@ def search_architecture(
     sequence_length: SequenceLengthOption = None,
     batch_size: BatchSizeOption = None,
     threads: ThreadsOption = None,
+    precision: PrecisionOption = None,
     graph_variant: Annotated[
         str | None, typer.Option(help="Needed where several were profiled.")
     ] = None,
@@ -128,6 +130,7 @@ def search_architecture(
             "sequence_length": sequence_length,
             "batch_size": batch_size,
             "threads": threads,
+            "precision": precision,
             "graph_variant": graph_variant,
         },
     )

@@ -27,7 +27,7 @@ from supernet.tokenizer_files import (
     check_tokenizer_files,
     read_tokenizer_files,
 )
-from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.variants import GRAPH_VARIANTS, PRECISIONS, GraphVariant, Precision
 
 
 def extract_model(
@@ -81,13 +81,17 @@ def export_model(
     graph_variant: Annotated[
         str, typer.Option(help=f"{' or '.join(GRAPH_VARIANTS)}: the one that was profiled.")
     ] = "plain",
+    precision: Annotated[
+        str,
+        typer.Option(help="Of model.onnx: fp32, int8 (CPUs), fp16 (GPUs): the one profiled."),
+    ] = "fp32",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
     version: VersionOption = False,
 ) -> Answer:
     """Writes an encoder for ONNX Runtime and for transformers, with tokenizer and model card."""
     del json, version  # the frame around every command reads them
-    variant = _graph_variant(graph_variant)
+    variant, number_format = _graph_variant(graph_variant), _precision(precision)
     check_apart(out, {"the encoder's own folder": model})
     encoder, extra = load_encoder(model)
     with contextlib.suppress(LookupError, TypeError):  # an encoder of unknown origin
@@ -98,6 +102,7 @@ def export_model(
         "encoder": sha256_file(model / ENCODER_FILE),
         "tokenizer": {name: sha256_bytes(found) for name, found in tokenizer_files.items()},
         "graph_variant": variant,
+        "precision": number_format,
     }
     files = model_files(encoder.architecture, list(tokenizer_files))
     folder = OutputFolder.claim(out, "export-model", request, files=files, overwrite=overwrite)
@@ -108,6 +113,7 @@ def export_model(
         out,
         encoder,
         variant=variant,
+        precision=number_format,
         tokenizer_files=tokenizer_files,
         card=ModelCard.from_facts(extra),
     )
@@ -122,11 +128,18 @@ def _graph_variant(name: str) -> GraphVariant:
     raise InputError(f"no --graph-variant {name}: use {' or '.join(GRAPH_VARIANTS)}")
 
 
+def _precision(name: str) -> Precision:
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise InputError(f"no --precision {name}: use {', '.join(PRECISIONS)}")
+
+
 def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answer:
     option = ", trust_remote_code=True" if found.form == "custom-code" else ""
     lines = [
-        f"{found.architecture}: model.onnx ({found.graph_variant}), and for transformers "
-        f"AutoModel.from_pretrained({str(found.path)!r}{option})",
+        f"{found.architecture}: model.onnx ({found.graph_variant}, {found.precision}), and for "
+        f"transformers AutoModel.from_pretrained({str(found.path)!r}{option})",
         f"{found.path} was finished before; nothing was written"
         if finished_before
         else f"wrote {found.path}",
@@ -136,6 +149,7 @@ def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answ
         "architecture": str(found.architecture),
         "form": found.form,
         "graph_variant": found.graph_variant,
+        "precision": found.precision,
         "onnx_sha256": found.onnx_sha256,
         "finished_before": finished_before,
     }

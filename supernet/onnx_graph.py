@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS, TYPE_VOCAB_SIZE, VOCAB_SIZE
-from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.variants import GRAPH_VARIANTS, GraphVariant, Precision
 from supernet.weights import (
     LAYER_NORM_EPSILON,
     FloatArray,
@@ -63,6 +63,7 @@ def build_encoder(
     architecture: Architecture,
     *,
     variant: GraphVariant = "plain",
+    precision: Precision = "fp32",
     weights: Mapping[str, FloatArray] | None = None,
     vocab_size: int = VOCAB_SIZE,
     max_positions: int = MAX_POSITIONS,
@@ -74,6 +75,7 @@ def build_encoder(
         architecture: its shape.
         variant: `plain` uses ONNX's own operators and leaves fusing to the runtime; `attention`
             uses ONNX Runtime's `com.microsoft.Attention`.
+        precision: what products are computed in.
         weights: weights under the names, shapes and layout of `weight_shapes`, stored in the
             model. Without them every weight is declared external, for the session to bind.
         vocab_size: rows of the word embedding; with `weights`, theirs count.
@@ -85,6 +87,8 @@ def build_encoder(
     """
     if variant not in GRAPH_VARIANTS:
         raise InputError(f"no graph variant {variant!r}: use {' or '.join(GRAPH_VARIANTS)}")
+    if precision != "fp32":
+        raise InputError(f"no {precision} graph yet")
     if weights is not None:
         vocab_size, max_positions = table_sizes(weights)
         shapes = weight_shapes(architecture, vocab_size=vocab_size, max_positions=max_positions)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from profiler.answer import profile_answer
 
 from autotinybert.command import Answer
 from autotinybert.errors import DamagedFileError, InputError, OccupiedFolderError, WorkError
@@ -25,12 +26,11 @@ from device_profiles.table import read_table
 from device_profiles.target import Target, Workload
 from device_profiles.visits import rows_of
 from predictor.cli import fit_predictor
-from profiler.answer import profile_answer
 from profiler.campaign import run_campaign
 from profiler.host import host_facts
 from profiler.plan import make_plan, sample_architectures
 from search.candidates import ordered_candidates
-from search.cli import verify_into
+from search.cli import prepare_score, scored, verify_into
 from search.constraints import Budget, parse_latency
 from search.evaluation import Evaluation
 from search.exported_model import ExportedModel
@@ -111,7 +111,7 @@ class Bench:
         plan = make_plan(
             shapes,
             workloads=[Workload()],
-            targets=[Target()],
+            targets=[Target(precision=options["precision"][0])],
             rivals=False,
             seed=options["seed"],
             references=references,
@@ -153,15 +153,17 @@ class Bench:
             DeviceProfile.load(profile),
             budget,
             workload=Workload(),
-            target=Target(),
+            target=Target(precision=exported.precision),
         )
+        beside = options["score_with"]
+        scorer = None if beside is None else prepare_score(exported, beside)
         factor, machine = self._slowdown(self._verified), self.machine
         self._verified += 1
         device = self._make_device(
             seed=3, slowdown=lambda *where: machine * (factor if where[-1] else 1.0)
         )
         device.host = self._host
-        return verify_into(
+        answer = verify_into(
             out,
             plan,
             device.open,
@@ -169,6 +171,7 @@ class Bench:
             sleep_s=device.sleep_s,
             max_wait_s=0.0,
         )
+        return answer if scorer is None else scored(answer, out, scorer)
 
 
 @pytest.fixture
@@ -186,6 +189,7 @@ def request_of(teacher_folder: Path, text_file: Path) -> Callable[..., PathReque
             "sequence_length": 128,
             "batch_size": 1,
             "threads": 1,
+            "precision": "fp32",
             "graph_variant": "plain",
             "training_sequence_length": 16,
             "max_megabytes": None,
@@ -463,6 +467,7 @@ def checked_of(teacher_folder: Path, text_file: Path) -> Callable[..., CheckedRe
             "sequence_length": 128,
             "batch_size": 1,
             "threads": 1,
+            "precision": "fp32",
             "graph_variant": "plain",
             "training_sequence_length": 16,
             "max_megabytes": None,

@@ -184,6 +184,8 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
         ({"architecture": "5-6"}, "'5-6' is no architecture"),
         ({"graph_variant": "magic"}, "no graph variant 'magic'"),
         ({"graph_variant": "attention"}, "graph variant attention was not profiled"),
+        ({"precision": "int8"}, "precision int8, graph variant plain was not profiled"),
+        ({"precision": "int4"}, "config.json is damaged (no precision 'int4')"),
     ],
 )
 def test_a_folder_that_is_not_as_it_was_exported_is_refused(
@@ -217,7 +219,7 @@ def test_workload_and_target_are_the_only_ones_profiled_or_those_that_are_said(
     make_profile: Callable[..., Path],
 ) -> None:
     one = DeviceProfile.load(make_profile("one", configs=2, workloads=[Workload(2, 64)]))
-    assert choose_slice(one, graph_variant="plain") == (Workload(2, 64), Target())
+    assert choose_slice(one, graph_variant="plain", precision="fp32") == (Workload(2, 64), Target())
     several = DeviceProfile.load(
         make_profile(
             "several",
@@ -227,9 +229,21 @@ def test_workload_and_target_are_the_only_ones_profiled_or_those_that_are_said(
         )
     )
     with pytest.raises(InputError, match=r"has several workloads and targets \(32 tokens"):
-        choose_slice(several, graph_variant="plain", threads=2)
-    chosen = choose_slice(several, graph_variant="plain", sequence_length=64, threads=2)
+        choose_slice(several, graph_variant="plain", precision="fp32", threads=2)
+    chosen = choose_slice(
+        several, graph_variant="plain", precision="fp32", sequence_length=64, threads=2
+    )
     assert chosen == (Workload(1, 64), Target(threads=2))
+
+
+def test_the_slice_of_a_profile_is_the_one_of_the_files_precision(
+    make_profile: Callable[..., Path],
+) -> None:
+    targets = [Target(), Target(precision="int8")]
+    profile = DeviceProfile.load(make_profile(configs=2, targets=targets))
+    for target in targets:
+        chosen = choose_slice(profile, graph_variant="plain", precision=target.precision)
+        assert chosen == (Workload(), target)
 
 
 @pytest.fixture
