@@ -109,3 +109,16 @@ def test_what_the_score_needs_is_missed_before_anything_is_measured(
     (encoder / "encoder.json").write_text(json.dumps(document))
     with pytest.raises(DamagedFileError, match="torn, truncated or edited"):
         FileScorer.prepare(model, encoder)
+
+
+def test_an_int8_file_is_judged_beside_its_float32_weights(
+    tmp_path: Path, encoder_of: Callable[[str], Path], export: Callable[..., ExportedModel]
+) -> None:
+    encoder = encoder_of(SLICE)
+    model = export(encoder, precision="int8")
+    assert model.precision == "int8"
+    score = FileScorer.prepare(model, encoder).score_into(tmp_path)
+    for losses in score["splits"].values():
+        assert losses["file"]["loss"] != pytest.approx(losses["float32"]["loss"], rel=1e-5)
+        assert losses["file"]["loss"] == pytest.approx(losses["float32"]["loss"], rel=0.05)
+    assert "held-out distillation loss of the int8 file: " in score_text(score)

@@ -23,13 +23,15 @@ from device_profiles.visits import rows_of
 from profiler.campaign import run_campaign
 from profiler.host import host_facts
 from profiler.plan import Plan
-from search.cli import verify_into, verify_model
+from search.cli import prepare_score, scored, verify_into, verify_model
 from search.constraints import Budget
 from search.exported_model import ExportedModel
+from search.file_score import SCORE_FILE, load_score
 from search.verification import JOURNAL_FILE
 from search.verification_plan import VerificationPlan, choose_slice
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture
+from supernet.cli import export_model, extract_model
 from supernet.onnx_graph import build_encoder
 from supernet.published import MINILM_L6
 from supernet.weights import weight_shapes
@@ -306,3 +308,48 @@ def test_a_real_file_is_measured_by_real_children(
     assert [record["kind"] for record in records] == ["verification", *["visit"] * 4, "verdict"]
     code, text, _ = cli(*command)
     assert (code, json.loads(text)["finished_before"]) == (0, True)
+
+
+def test_a_file_is_measured_and_scored_by_one_command(
+    tmp_path: Path, make_profile: Callable[..., Path], make_bench: Any, supernet_folder: Path
+) -> None:
+    encoder, exported = tmp_path / "encoder", tmp_path / "exported"
+    extract_model(supernet=supernet_folder, architecture="2-128-256-12-180", out=encoder)
+    export_model(model=encoder, out=exported)
+    model = ExportedModel.read(exported)
+    plan = VerificationPlan.make(
+        model,
+        DeviceProfile.load(make_profile(configs=4)),
+        Budget(max_latency_ms=20.0),
+        workload=Workload(),
+        target=Target(),
+    )
+    out = tmp_path / "out"
+    bench = make_bench()
+    answer = scored(into(out, plan, bench), out, prepare_score(model, encoder))
+    assert answer.exit_code == 0
+    assert "passed: p50 is " in str(answer.text)
+    assert "held-out distillation loss of the fp32 file: " in str(answer.text)
+    assert answer.data["held_out"] == load_score(out)["splits"]
+    again = scored(into(out, plan, make_bench()), out, prepare_score(model, encoder))
+    assert again.data == {**answer.data, "finished_before": True}
+    other = VerificationPlan.make(
+        model,
+        DeviceProfile.load(tmp_path / "profile"),
+        Budget(max_latency_ms=30.0),
+        workload=Workload(),
+        target=Target(),
+    )
+    into(out, other, make_bench(), overwrite=True)
+    assert not (out / SCORE_FILE).exists(), "what another request left is gone"
+
+
+def test_an_encoder_that_was_not_exported_is_refused_before_anything_is_measured(
+    tmp_path: Path, cli: Cli, make_profile: Callable[..., Path], make_model: Callable[..., Path]
+) -> None:
+    out = tmp_path / "out"
+    folders = ("--model", make_model(), "--profile", make_profile(configs=2), "--out", out)
+    code, stdout, error = cli(*folders, "--max-latency", "1s", "--score-with", tmp_path)
+    assert (code, stdout, error.count("\n")) == (2, "", 1)
+    assert "no encoder in" in error
+    assert not out.exists()

@@ -68,3 +68,14 @@ def test_a_graph_that_keeps_its_scores_to_itself_is_scored_by_its_hidden_state(
     scores, hidden = held_out.terms(file, projection)
     assert scores is None
     assert hidden == pytest.approx(held_out(student, projection, SLICE).hidden, rel=1e-4)
+
+
+def test_an_int8_file_is_scored_as_itself_and_not_as_its_float32_weights(
+    held_out: HeldOutLoss, student: SuperPLM, projection: nn.Linear
+) -> None:
+    expected = held_out(student, projection, SLICE)
+    scores, hidden = held_out.terms(file_of(student, "plain", "int8"), projection)
+    assert scores is not None
+    for found, float32 in ((scores, expected.scores), (hidden, expected.hidden)):
+        assert found != pytest.approx(float32, rel=1e-5)
+        assert found == pytest.approx(float32, rel=0.1)
