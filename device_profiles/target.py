@@ -9,7 +9,7 @@ from typing import Any
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS
-from supernet.variants import GRAPH_VARIANTS, PRECISIONS, GraphVariant, Precision
+from supernet.variants import GraphVariant, Precision, check_form
 
 MAX_BATCH_SIZE = 512
 MAX_THREADS = 512
@@ -66,16 +66,11 @@ class Target:
         _check_integer("threads", self.threads, MAX_THREADS)
         if self.provider != CPU_PROVIDER:
             raise InputError(f"provider {self.provider!r} is not measured: use {CPU_PROVIDER}")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"no precision {self.precision!r}: use {', '.join(PRECISIONS)}")
+        check_form(self.graph_variant, self.precision)
         if self.precision == "fp16":
             raise InputError(
                 "fp16 on a CPU: ONNX Runtime has no half-precision kernels there and converts "
                 "back and forth, which is 2 to 4 times slower than fp32; use fp32 or int8"
-            )
-        if self.graph_variant not in GRAPH_VARIANTS:
-            raise InputError(
-                f"no graph variant {self.graph_variant!r}: use {' or '.join(GRAPH_VARIANTS)}"
             )
 
 

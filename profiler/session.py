@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,14 @@ import onnxruntime
 from autotinybert.errors import WorkError
 from device_profiles.target import Configuration, Target, Workload
 from supernet.cost import VOCAB_SIZE
+from supernet.graph_author import WeightSpec
 from supernet.onnx_graph import INPUT_NAMES, OUTPUT_NAME, build_encoder
 
 # BERT's initialisation; the speed of fp32 products does not depend on the values.
 _WEIGHT_DEVIATION = 0.02
+# What a normally distributed row has when its largest value is 127.
+_INT8_DEVIATION = 40
+_SCALE = _WEIGHT_DEVIATION / _INT8_DEVIATION
 _TILE_SIZE = 1 << 20
 
 
@@ -27,21 +32,34 @@ class WeightPool:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._tile = rng.normal(0, _WEIGHT_DEVIATION, _TILE_SIZE).astype(np.float32)
-        self._values = self._tile
+        normal = rng.normal(0, 1, _TILE_SIZE)
+        self._tiles: dict[str, npt.NDArray[Any]] = {
+            "float32": (normal * _WEIGHT_DEVIATION).astype(np.float32),
+            "float16": (normal * _WEIGHT_DEVIATION).astype(np.float16),
+            "int8": np.clip(np.rint(normal * _INT8_DEVIATION), -127, 127).astype(np.int8),
+        }
+        self._values = dict(self._tiles)
 
-    def take(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:
-        """Weights of these shapes, by name, in regions that do not overlap."""
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        needed = sum(sizes.values())
-        if needed > self._values.size:
-            # Repeating one tile costs a tenth of drawing anew; the regions stay apart.
-            self._values = np.tile(self._tile, -(-needed // self._tile.size))
-        taken: dict[str, npt.NDArray[np.float32]] = {}
-        start = 0
-        for name, size in sizes.items():
-            taken[name] = self._values[start : start + size].reshape(shapes[name])
-            start += size
+    def take(self, weights: Mapping[str, WeightSpec]) -> dict[str, npt.NDArray[Any]]:
+        """Weights as they are specified, by name, in regions that do not overlap."""
+        needed: dict[str, int] = {}
+        for spec in weights.values():
+            needed[spec.dtype.name] = needed.get(spec.dtype.name, 0) + math.prod(spec.shape)
+        for dtype, size in needed.items():
+            if size > self._values[dtype].size:
+                # Repeating one tile costs a tenth of drawing anew; the regions stay apart.
+                tile = self._tiles[dtype]
+                self._values[dtype] = np.tile(tile, -(-size // tile.size))
+        taken: dict[str, npt.NDArray[Any]] = {}
+        starts = dict.fromkeys(needed, 0)
+        for name, spec in weights.items():
+            start, dtype = starts[spec.dtype.name], spec.dtype.name
+            starts[dtype] = start + math.prod(spec.shape)
+            region = self._values[dtype][start : starts[dtype]]
+            # Scales of int8 weights bring them back to the deviation that float weights have.
+            taken[name] = (np.full_like(region, _SCALE) if spec.is_scale else region).reshape(
+                spec.shape
+            )
         return taken
 
 
@@ -80,8 +98,10 @@ def open_session(
         WorkError: if the provider that was asked for is not the one that runs.
     """
     target = configuration.target
-    graph = build_encoder(configuration.architecture, variant=target.graph_variant)
-    weights = pool.take(graph.weight_shapes)
+    graph = build_encoder(
+        configuration.architecture, variant=target.graph_variant, precision=target.precision
+    )
+    weights = pool.take(graph.weights)
     options = session_options(target)
     options.add_external_initializers(
         list(weights),

@@ -72,8 +72,8 @@ def weight_bytes(
 ) -> IntVector:
     """Bytes of the weights in a file of this precision.
 
-    `int8` quantises the weights of the matrix products only, as the int8 graphs do; embeddings,
-    biases and LayerNorms stay in four bytes.
+    `int8` quantises the word embedding, with a scale for each row, and the weights of the linear
+    layers, with a scale for each output, as the int8 graphs do; the rest stays in four bytes.
     """
     total = parameters(architectures, vocab_size=vocab_size)
     if precision == "fp16":
@@ -81,5 +81,7 @@ def weight_bytes(
     if precision == "fp32":
         return 4 * total
     num_layers, hidden_size, ffn_size, _, qkv_size = architectures.T
-    matrices: IntVector = num_layers * (4 * hidden_size * qkv_size + 2 * hidden_size * ffn_size)
-    return 4 * total - 3 * matrices
+    matrices = num_layers * (4 * hidden_size * qkv_size + 2 * hidden_size * ffn_size)
+    scales = vocab_size + num_layers * (3 * qkv_size + 2 * hidden_size + ffn_size)
+    whole: IntVector = 4 * total - 3 * (matrices + vocab_size * hidden_size) + 4 * scales
+    return whole

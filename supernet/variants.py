@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-GraphVariant = Literal["plain", "attention"]
+from autotinybert.errors import InputError
+
+GraphVariant = Literal["plain", "folded", "attention"]
 GRAPH_VARIANTS: tuple[GraphVariant, ...] = get_args(GraphVariant)
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def check_form(variant: str, precision: str) -> None:
+    """Checks that a graph can be written in this variant and precision.
+
+    Raises:
+        InputError: if one is unknown, or they do not go together.
+    """
+    if variant not in GRAPH_VARIANTS:
+        raise InputError(f"no graph variant {variant!r}: use {', '.join(GRAPH_VARIANTS)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"no precision {precision!r}: use {', '.join(PRECISIONS)}")
+    if variant == "attention" and precision == "int8":
+        raise InputError(
+            "no int8 graph of the variant attention: ONNX Runtime's operator takes float weights; "
+            "use plain or folded"
+        )

@@ -38,7 +38,7 @@ def test_a_configuration_reads_back() -> None:
         ({"sequence_length": 513}, "sequence length must be an integer from 1 to 512"),
         ({"threads": "1"}, "threads must be an integer"),
         ({"precision": "int4"}, "no precision 'int4'"),
-        ({"graph_variant": "magic"}, "no graph variant 'magic': use plain or attention"),
+        ({"graph_variant": "magic"}, "no graph variant 'magic': use plain, folded, attention"),
         ({"provider": "os.system"}, "provider 'os.system' is not measured"),
         ({"extra": 1}, "see 'extra'"),
     ],

@@ -5,19 +5,23 @@ import numpy as np
 from device_profiles.target import Configuration, Target, Workload
 from profiler.session import WeightPool, open_session, random_inputs, session_options
 from supernet.architecture import Architecture
+from supernet.graph_author import WeightSpec
 
 
 def test_a_session_of_any_shape_runs_under_its_workload() -> None:
     rng = np.random.default_rng(0)
     pool = WeightPool(rng)
-    for architecture, variant in (
-        (Architecture(1, 24, 40, 3, 27), "plain"),
-        (Architecture(2, 64, 128, 4, 32), "attention"),
+    for architecture, variant, precision in (
+        (Architecture(1, 24, 40, 3, 27), "plain", "fp32"),
+        (Architecture(2, 64, 128, 4, 32), "attention", "fp32"),
+        (Architecture(2, 64, 128, 4, 32), "folded", "fp32"),
+        (Architecture(2, 64, 128, 4, 32), "plain", "int8"),
+        (Architecture(1, 24, 40, 3, 27), "folded", "int8"),
     ):
         configuration = Configuration(
             architecture,
             Workload(2, 16),
-            Target(graph_variant=variant),  # type: ignore[arg-type]
+            Target(graph_variant=variant, precision=precision),  # type: ignore[arg-type]
         )
         output = np.array(open_session(configuration, pool, rng)())
         assert output.shape == (1, 2, 16, architecture.hidden_size)
@@ -26,13 +30,35 @@ def test_a_session_of_any_shape_runs_under_its_workload() -> None:
 
 def test_no_two_weights_share_memory_and_none_is_denormal() -> None:
     pool = WeightPool(np.random.default_rng(0))
-    shapes = {"a": (300, 4000), "b": (7,), "c": (2000, 1000)}
-    taken = list(pool.take(shapes).values())
-    assert [value.shape for value in taken] == list(shapes.values())
-    for index, first in enumerate(taken):
-        assert not any(np.shares_memory(first, second) for second in taken[index + 1 :])
-        magnitudes = np.abs(first[first != 0])
-        assert magnitudes.min() > np.finfo(np.float32).tiny
+    specs = {
+        "a": WeightSpec((300, 4000), np.dtype(np.float32)),
+        "b": WeightSpec((7,), np.dtype(np.float32), is_scale=True),
+        "c": WeightSpec((2000, 1000), np.dtype(np.float32)),
+        "d": WeightSpec((1100, 1000), np.dtype(np.int8)),
+        "e": WeightSpec((10, 1000), np.dtype(np.int8)),
+        "f": WeightSpec((10, 10), np.dtype(np.float16)),
+    }
+    taken = pool.take(specs)
+    for name, spec in specs.items():
+        assert (taken[name].shape, taken[name].dtype) == (spec.shape, spec.dtype)
+    values = list(taken.values())
+    for index, first in enumerate(values):
+        assert not any(np.shares_memory(first, second) for second in values[index + 1 :])
+        if first.dtype != np.int8:
+            assert np.abs(first[first != 0]).min() > np.finfo(first.dtype).tiny
+
+
+def test_int8_weights_and_their_scales_stand_for_weights_as_large_as_float_ones() -> None:
+    taken = WeightPool(np.random.default_rng(0)).take(
+        {
+            "kernel": WeightSpec((200, 300), np.dtype(np.int8)),
+            "scale": WeightSpec((300,), np.dtype(np.float32), is_scale=True),
+            "float": WeightSpec((200, 300), np.dtype(np.float32)),
+        }
+    )
+    np.testing.assert_allclose(
+        (taken["kernel"] * taken["scale"]).std(), taken["float"].std(), rtol=0.05
+    )
 
 
 def test_inputs_are_whole_sequences_of_known_tokens() -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops, parameters, weight_bytes
+from supernet.onnx_graph import build_encoder
 from supernet.space import kd_space
+from supernet.variants import PRECISIONS
 from supernet.weights import weight_shapes
 
 
@@ -58,4 +60,14 @@ def test_bytes_follow_the_precision() -> None:
     products = 4 * (4 * 312 * 312 + 2 * 312 * 1200)
     assert (weight_bytes(matrix) == 4 * total).all()
     assert (weight_bytes(matrix, "fp16") == 2 * total).all()
-    assert (weight_bytes(matrix, "int8") == 4 * (total - products) + products).all()
+    whole = products + 30522 * 312  # a byte each, the word embedding among them
+    scales = 4 * (4 * 312 + 1200 + 312) + 30522
+    assert (weight_bytes(matrix, "int8") == 4 * (total - whole) + whole + 4 * scales).all()
+
+
+def test_bytes_are_those_of_the_weights_that_the_graphs_store() -> None:
+    for precision in PRECISIONS:
+        architecture = Architecture(2, 36, 50, 3, 51)
+        graph = build_encoder(architecture, precision=precision)
+        stored = sum(math.prod(w.shape) * w.dtype.itemsize for w in graph.weights.values())
+        assert weight_bytes(to_matrix([architecture]), precision)[0] == stored

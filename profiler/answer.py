@@ -1,0 +1,70 @@
+"""What `profile-device` says about a finished profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotinybert.command import Answer
+from autotinybert.text_table import text_table
+from device_profiles.measurements import SLICE_DEFAULTS, MeasuredRow, describe_slice, slice_of
+from device_profiles.profile import DeviceProfile
+
+_MOST_DOUBTFUL_LINES = 5
+
+
+def profile_answer(
+    profile: DeviceProfile, rows: Sequence[MeasuredRow] = (), *, finished_before: bool = False
+) -> Answer:
+    """What the command says about a finished profile."""
+    document = profile.document
+    counts: dict[str, int] = document["rows"]
+    host = profile.host
+    slow = [block for block in profile.blocks if block["slow"]]
+    lines = [
+        f"{profile.target}: {host['cpu_model']}, {host['cpu_count']} cores, "
+        f"ONNX Runtime {host['onnxruntime_version']}",
+        f"{sum(counts.values())} rows ({counts['ok']} ok, {counts['noisy']} noisy, "
+        f"{counts['rejected']} rejected) in {document['elapsed_s']:.0f} s; "
+        f"{len(slow)} of {len(profile.blocks)} blocks were slow; "
+        f"stopped: {document['stopped']}",
+        _reference_table(profile),
+    ]
+    doubtful = [row for row in rows if row.verdict != "ok"]
+    for row in doubtful[:_MOST_DOUBTFUL_LINES]:
+        where = describe_slice(slice_of(row.configuration))
+        lines.append(f"{row.configuration.architecture}, {where}: {row.verdict}, {row.reason}")
+    if len(doubtful) > _MOST_DOUBTFUL_LINES:
+        left = len(doubtful) - _MOST_DOUBTFUL_LINES
+        lines.append(f"... and {left} more, with their reasons in latencies.csv")
+    if not counts["ok"]:
+        lines.append("no row is ok: give the campaign more time, or a quieter machine")
+    lines.append(
+        f"{profile.folder} was finished before; nothing was measured"
+        if finished_before
+        else f"wrote {profile.folder}"
+    )
+    data = {
+        "profile": str(profile.folder),
+        "target": profile.target,
+        "measurement_key": document["measurement_key_hash"],
+        "rows": counts,
+        "reference_rows": profile.references,
+        "slow_blocks": len(slow),
+        "elapsed_s": document["elapsed_s"],
+        "stopped": document["stopped"],
+        "finished_before": finished_before,
+    }
+    return Answer(data, "\n".join(lines), exit_code=0 if counts["ok"] else 1)
+
+
+def _reference_table(profile: DeviceProfile) -> str:
+    rows = [
+        (
+            row["name"],
+            describe_slice(tuple(row[name] for name in SLICE_DEFAULTS)),
+            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("latency_ms", "p50_ms")),
+            row["verdict"],
+        )
+        for row in profile.references
+    ]
+    return text_table(("reference", "workload and target", "quiet ms", "p50 ms", "verdict"), rows)
