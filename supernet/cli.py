@@ -10,7 +10,6 @@ import typer
 
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
-from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, check_apart, sha256_bytes, sha256_file
 from supernet.architecture import Architecture
 from supernet.encoder import ENCODER_FILE, load_encoder
@@ -27,7 +26,7 @@ from supernet.tokenizer_files import (
     check_tokenizer_files,
     read_tokenizer_files,
 )
-from supernet.variants import GRAPH_VARIANTS, PRECISIONS, GraphVariant, Precision
+from supernet.variants import GRAPH_VARIANTS, check_form
 
 
 def extract_model(
@@ -79,7 +78,7 @@ def export_model(
     model: Annotated[Path, typer.Option(help="Folder of the encoder.")],
     out: Annotated[Path, typer.Option(help="Folder of the model.")],
     graph_variant: Annotated[
-        str, typer.Option(help=f"{' or '.join(GRAPH_VARIANTS)}: the one that was profiled.")
+        str, typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}: the one that was profiled.")
     ] = "plain",
     precision: Annotated[
         str,
@@ -91,7 +90,7 @@ def export_model(
 ) -> Answer:
     """Writes an encoder for ONNX Runtime and for transformers, with tokenizer and model card."""
     del json, version  # the frame around every command reads them
-    variant, number_format = _graph_variant(graph_variant), _precision(precision)
+    check_form(graph_variant, precision)
     check_apart(out, {"the encoder's own folder": model})
     encoder, extra = load_encoder(model)
     with contextlib.suppress(LookupError, TypeError):  # an encoder of unknown origin
@@ -101,8 +100,8 @@ def export_model(
     request = {
         "encoder": sha256_file(model / ENCODER_FILE),
         "tokenizer": {name: sha256_bytes(found) for name, found in tokenizer_files.items()},
-        "graph_variant": variant,
-        "precision": number_format,
+        "graph_variant": graph_variant,
+        "precision": precision,
     }
     files = model_files(encoder.architecture, list(tokenizer_files))
     folder = OutputFolder.claim(out, "export-model", request, files=files, overwrite=overwrite)
@@ -112,27 +111,13 @@ def export_model(
     found = write_model_folder(
         out,
         encoder,
-        variant=variant,
-        precision=number_format,
+        variant=graph_variant,  # type: ignore[arg-type] # checked above
+        precision=precision,  # type: ignore[arg-type]
         tokenizer_files=tokenizer_files,
         card=ModelCard.from_facts(extra),
     )
     folder.finish()
     return _export_answer(found)
-
-
-def _graph_variant(name: str) -> GraphVariant:
-    for variant in GRAPH_VARIANTS:
-        if variant == name:
-            return variant
-    raise InputError(f"no --graph-variant {name}: use {' or '.join(GRAPH_VARIANTS)}")
-
-
-def _precision(name: str) -> Precision:
-    for precision in PRECISIONS:
-        if precision == name:
-            return precision
-    raise InputError(f"no --precision {name}: use {', '.join(PRECISIONS)}")
 
 
 def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answer:

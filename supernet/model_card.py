@@ -23,10 +23,10 @@ _PRECISION_NOTES: Mapping[Precision, str] = {
     "fp32": "",
     "fp16": " Its weights are those of `model.safetensors`, rounded to half precision: for GPUs, "
     "CPUs run it slower than float32.",
-    "int8": " The weights of its products are those of `model.safetensors`, rounded to 8 bits with "
-    "one scale for each output channel (symmetric, no calibration data); what goes into a product "
-    "is quantised as it runs. So its outputs differ a little from those of `model.safetensors`, "
-    "which is float32.",
+    "int8": " The weights of its linear layers and its word embedding are those of "
+    "`model.safetensors`, rounded to 8 bits (symmetric, one scale for each output channel and for "
+    "each word; no calibration data); what linear layers read is quantised as it runs. So its "
+    "outputs differ a little from those of `model.safetensors`, which is float32.",
 }
 
 _UNVERIFIED = "not verified yet: nobody has measured this file on a device"
@@ -96,7 +96,7 @@ def render_card(
         "`model.onnx` is the file to deploy: the encoder in its true shape. Inputs `input_ids`, "
         "`attention_mask`, `token_type_ids`, int64 `[batch, sequence]`, both axes dynamic; output "
         f"`last_hidden_state`, float32 `[batch, sequence, {encoder.architecture.hidden_size}]`. "
-        + _runtime_note(variant)
+        + _runtime_note(variant, precision)
         + _PRECISION_NOTES[precision],
         _onnx_example(encoder, tokenizer_files, lowercase=lowercase),
         "## Load it with transformers",
@@ -147,9 +147,11 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _runtime_note(variant: GraphVariant) -> str:
+def _runtime_note(variant: GraphVariant, precision: Precision) -> str:
     if variant == "attention":
         return "It uses `com.microsoft.Attention`, which only ONNX Runtime has."
+    if precision == "int8":
+        return "It uses `com.microsoft.MatMulIntegerToFloat`, which only ONNX Runtime has."
     return "It uses ONNX's own operators, opset 20."
 
 

@@ -114,8 +114,10 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
     assert "no encoder in" in refused("--model", tmp_path, "--out", out)
     request = ("--model", encoder_folder, "--out", out)
-    assert "use plain or attention" in refused(*request, "--graph-variant", "fused")
-    assert "no --precision int4: use fp32, fp16, int8" in refused(*request, "--precision", "int4")
+    assert "use plain, folded, attention" in refused(*request, "--graph-variant", "fused")
+    assert "no precision 'int4': use fp32, fp16, int8" in refused(*request, "--precision", "int4")
+    both = ("--graph-variant", "attention", "--precision", "int8")
+    assert "no int8 graph of the variant attention" in refused(*request, *both)
     (encoder_folder / "vocab.txt").write_text("\n".join(f"w{index}" for index in range(98)))
     assert "token id 97" in refused(*request)
     for name in ("vocab.txt", "tokenizer.json"):

@@ -85,7 +85,8 @@ def test_the_card_says_how_the_file_was_made_from_the_float32_weights(random_enc
     encoder = random_encoder("2-36-50-3-24")
     quantised = render(encoder, precision="int8")
     assert "| `plain`, int8 (`model.safetensors` is float32) |" in quantised
-    assert "rounded to 8 bits with one scale for each output channel" in quantised
+    assert "one scale for each output channel" in quantised
+    assert "com.microsoft.MatMulIntegerToFloat" in quantised
     assert "| `plain`, float32 |" in render(encoder)
     assert "8 bits" not in render(encoder)
     assert "rounded to half precision: for GPUs" in render(encoder, precision="fp16")

@@ -51,11 +51,12 @@ def file_of(student: SuperPLM, variant: GraphVariant, precision: Precision) -> O
     return OnnxEncoder(content, SLICE)
 
 
+@pytest.mark.parametrize("variant", ["plain", "folded"])
 def test_an_fp32_file_scores_what_its_encoder_scores_in_torch(
-    held_out: HeldOutLoss, student: SuperPLM, projection: nn.Linear
+    held_out: HeldOutLoss, student: SuperPLM, projection: nn.Linear, variant: GraphVariant
 ) -> None:
     expected = held_out(student, projection, SLICE)
-    scores, hidden = held_out.terms(file_of(student, "plain", "fp32"), projection)
+    scores, hidden = held_out.terms(file_of(student, variant, "fp32"), projection)
     assert scores == pytest.approx(expected.scores, rel=1e-4)
     assert hidden == pytest.approx(expected.hidden, rel=1e-4)
 
@@ -70,11 +71,12 @@ def test_a_graph_that_keeps_its_scores_to_itself_is_scored_by_its_hidden_state(
     assert hidden == pytest.approx(held_out(student, projection, SLICE).hidden, rel=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["plain", "folded"])
 def test_an_int8_file_is_scored_as_itself_and_not_as_its_float32_weights(
-    held_out: HeldOutLoss, student: SuperPLM, projection: nn.Linear
+    held_out: HeldOutLoss, student: SuperPLM, projection: nn.Linear, variant: GraphVariant
 ) -> None:
     expected = held_out(student, projection, SLICE)
-    scores, hidden = held_out.terms(file_of(student, "plain", "int8"), projection)
+    scores, hidden = held_out.terms(file_of(student, variant, "int8"), projection)
     assert scores is not None
     for found, float32 in ((scores, expected.scores), (hidden, expected.hidden)):
         assert found != pytest.approx(float32, rel=1e-5)
