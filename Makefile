@@ -25,7 +25,7 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy tests benchmarks scripts
 
 format: .venv/.dev
 	$(BIN)/ruff format .

@@ -17,7 +17,8 @@ import onnxruntime
 
 from benchmarks.interleaved import interleaved_ms, ratio_summary
 from device_profiles.target import Configuration
-from profiler.session import WeightPool, open_session, random_inputs, session_options
+from profiler.runtime import session_options
+from profiler.session import WeightPool, open_session, random_inputs
 from supernet.architecture import Architecture
 from supernet.onnx_graph import build_encoder
 from supernet.weights import weight_shapes

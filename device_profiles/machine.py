@@ -24,6 +24,13 @@ KEY_FIELDS = (
 )
 
 
+# What an answer says that rests on an emulator.
+EMULATED_REMARK = (
+    "emulated: an emulator was measured, and not the device that it imitates; no latency here says "
+    "anything about a real device"
+)
+
+
 def measurement_key(host: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the key, from the facts of a host.
 
@@ -39,6 +46,26 @@ def measurement_key(host: Mapping[str, Any]) -> dict[str, Any]:
 def key_hash(key: Mapping[str, Any]) -> str:
     """A short name for a key: 16 hexadecimal digits of its SHA-256."""
     return sha256_text(canonical_json(dict(key)))[:16]
+
+
+def refuse_emulated(key: Mapping[str, Any], measured: object, *, allow: str | None = None) -> None:
+    """Refuses what was measured under an emulator.
+
+    Args:
+        key: the measurement key.
+        measured: what has that key, for the message.
+        allow: the option that accepts it, if there is one.
+
+    Raises:
+        InputError: if the key says so.
+    """
+    if not key.get("emulated"):
+        return
+    otherwise = f", or say {allow} to try out the way" if allow else ""
+    raise InputError(
+        f"{measured} was measured under an emulator, which says nothing about a real device: "
+        f"profile the device itself{otherwise}"
+    )
 
 
 def key_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

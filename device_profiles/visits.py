@@ -78,6 +78,7 @@ class CampaignRecord:
         blocks: how many measuring processes have made visits.
         elapsed_s: how long the campaign has run, pauses left out.
         stopped: why it ended; empty while it goes on.
+        reconnections: how often a lost connection to the machine came back.
     """
 
     configurations: tuple[Configuration, ...] = ()
@@ -89,6 +90,7 @@ class CampaignRecord:
     blocks: int = 0
     elapsed_s: float = 0.0
     stopped: str = ""
+    reconnections: int = 0
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
@@ -127,6 +129,8 @@ class CampaignRecord:
             self.cut = int(record["configurations"])
         elif kind == "stopped":
             self.stopped = str(record["reason"])
+        elif kind == "reconnected":
+            self.reconnections += 1
         else:
             raise ValueError(f"unknown kind {kind!r}")
 

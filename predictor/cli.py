@@ -14,6 +14,7 @@ from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOpt
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, check_apart, whole_file
+from device_profiles.machine import EMULATED_REMARK, refuse_emulated
 from device_profiles.measurements import (
     SLICE_DEFAULTS,
     Measurements,
@@ -51,6 +52,10 @@ def fit_predictor(
     report: Annotated[
         bool, typer.Option("--report", help="Add baselines and a page with figures.")
     ] = False,
+    allow_emulated: Annotated[
+        bool,
+        typer.Option("--allow-emulated", help="Accept profiles made under an emulator."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the cross-validation's folds.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -64,7 +69,9 @@ def fit_predictor(
     if len({profile.folder.resolve() for profile in loaded}) < len(loaded):
         raise InputError("a profile is named twice: its rows would count twice")
     check_same_key(loaded)
-    _refuse_emulated(loaded)
+    if not allow_emulated:
+        for profile in loaded:
+            refuse_emulated(profile.key, profile.folder, allow="--allow-emulated")
     parts = [profile.measurements for profile in loaded]
     if csv is not None:
         parts = [read_measurements(csv)]
@@ -81,8 +88,8 @@ def fit_predictor(
     folder = OutputFolder.claim(out, "fit-predictor", request, files=files, overwrite=overwrite)
     fits = fit_slices(measurements, seed=seed)
     if folder.state == "finished":
-        load_predictor(out)
-        return _fit_answer(out, fits, measurements, finished_before=True)
+        before = load_predictor(out)
+        return _fit_answer(out, fits, measurements, emulated=before.emulated, finished_before=True)
     predictor = LatencyPredictor(
         slices=[fit.predictor for fit in fits],
         key=loaded[0].key if loaded else None,
@@ -102,16 +109,7 @@ def fit_predictor(
         with whole_file(out / REPORT_FILE) as file:
             file.write(page)
     folder.finish()
-    return _fit_answer(out, fits, measurements)
-
-
-def _refuse_emulated(profiles: Sequence[DeviceProfile]) -> None:
-    for profile in profiles:
-        if profile.key["emulated"]:
-            raise InputError(
-                f"{profile.folder} was measured under an emulator, which says nothing about a "
-                "real device: profile the device itself"
-            )
+    return _fit_answer(out, fits, measurements, emulated=predictor.emulated)
 
 
 def _fit_answer(
@@ -119,6 +117,7 @@ def _fit_answer(
     fits: Sequence[SliceFit],
     measurements: Measurements,
     *,
+    emulated: bool,
     finished_before: bool = False,
 ) -> Answer:
     rows = sum(fit.predictor.rows for fit in fits)
@@ -130,12 +129,15 @@ def _fit_answer(
         fitted += f", {not_ok - left_out} noisy ones among them, for too few are ok"
     if left_out:
         fitted += f", left out {left_out} that are not ok"
+    if emulated:
+        text.append(EMULATED_REMARK)
     before = f"{out} was fitted before; nothing was written"
     text.append(before if finished_before else f"{fitted}; wrote {out}")
     data: dict[str, Any] = {
         "predictor": str(out),
         "rows": rows,
         "rows_left_out": left_out,
+        "emulated": emulated,
         "finished_before": finished_before,
         "slices": [
             {

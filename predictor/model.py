@@ -182,6 +182,11 @@ class LatencyPredictor:
     references: Sequence[Mapping[str, Any]]
     sources: Sequence[str]
 
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator was measured, and not the device that it imitates."""
+        return self.key is not None and bool(self.key.get("emulated"))
+
     def slice_for(self, values: Slice) -> SlicePredictor:
         """The predictor for a workload and target.
 

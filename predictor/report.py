@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from device_profiles.machine import EMULATED_REMARK
 from device_profiles.measurements import describe_slice, slice_of
 from device_profiles.profile import DeviceProfile
 from device_profiles.target import Configuration
@@ -45,6 +46,8 @@ def report_page(
         f"{profiles[0].target}, {profiles[0].host['cpu_model']}" if profiles else ", ".join(sources)
     )
     sections = [_summary(fits, profiles)]
+    if any(profile.key.get("emulated") for profile in profiles):
+        sections.append(page.paragraph(EMULATED_REMARK.capitalize()))
     for fit in fits:
         sections += _fit_sections(fit, profiles, seed=seed)
     for profile in profiles:

@@ -7,6 +7,7 @@ that was killed goes on exactly where it was.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from device_profiles.machine import key_differences, measurement_key
 from device_profiles.protocol import Protocol as MeasuringProtocol
 from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord, rows_of
+from profiler.outage import Outage
 from profiler.plan import Plan
 
 # More than the five that a block needs to be judged: some may fail.
@@ -29,6 +31,10 @@ class VisitFailedError(Exception):
 
 class WorkerLostError(Exception):
     """The worker is gone or silent; a fresh one is needed."""
+
+
+class ConnectionLostError(WorkerLostError):
+    """The way to the worker is gone, which says nothing about what was being measured."""
 
 
 class Worker(Protocol):
@@ -44,6 +50,7 @@ class Worker(Protocol):
         Raises:
             VisitFailedError: if the configuration could not be measured.
             WorkerLostError: if the worker is gone.
+            ConnectionLostError: if it may still be there and only cannot be reached.
         """
 
     def close(self) -> None:
@@ -78,6 +85,7 @@ def run_campaign(
     time_limit_s: float | None = None,
     shorten_plan: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    sleep_s: Callable[[float], None] = time.sleep,
 ) -> CampaignRecord:
     """Measures what the plan still lacks.
 
@@ -92,11 +100,13 @@ def run_campaign(
         shorten_plan: drop configurations from the end of the plan in the first round, so that
             the others get all their visits within the time limit.
         on_progress: told after every visit.
+        sleep_s: waits, before an attempt to reach a worker whose connection was lost.
 
     Raises:
         InputError: if the journal belongs to another plan or machine.
+        WorkError: if the connection to the workers stays lost.
     """
-    campaign = _Campaign(plan, protocol, journal, clock_s, on_progress)
+    campaign = _Campaign(plan, protocol, journal, clock_s, on_progress, sleep_s)
     campaign.begin(host)
     campaign.run(open_worker, time_limit_s, shorten_plan=shorten_plan and time_limit_s is not None)
     return campaign.record
@@ -112,7 +122,9 @@ class _Campaign:
         journal: Journal,
         clock_s: Callable[[], float],
         on_progress: Callable[[Progress], None],
+        sleep_s: Callable[[float], None],
     ) -> None:
+        self._outage = Outage(sleep_s)
         self._plan = plan
         self._protocol = protocol
         self._journal = journal
@@ -164,12 +176,35 @@ class _Campaign:
                 if not self._begin_round(in_order=shorten_plan):
                     self._append({"kind": "stopped", "reason": self._why_done()})
                     return
-            worker = open_worker()
+            worker = self._reach(open_worker)
             try:
                 self._check_machine(worker.host)
                 self._run_block(worker, limit_s, shorten_plan=shorten_plan)
+            except ConnectionLostError as error:
+                self._outage.lost(str(error))
             finally:
                 worker.close()
+
+    def _reach(self, open_worker: Callable[[], Worker]) -> Worker:
+        """Opens a worker; if the connection was lost, waits for it and journals its return."""
+        while True:  # bounded: an outage can only be waited for so often
+            self._outage.wait()
+            try:
+                worker = open_worker()
+            except ConnectionLostError as error:
+                self._outage.lost(str(error))
+                continue
+            if self._outage.losses:
+                # The time without a connection is a pause, as one between two sessions is.
+                self._start_s = self._clock_s() - self.record.elapsed_s
+                self._append(
+                    {
+                        "kind": "reconnected",
+                        "attempts": self._outage.losses,
+                        "reason": self._outage.reason,
+                    }
+                )
+            return worker
 
     def _run_block(self, worker: Worker, limit_s: float, *, shorten_plan: bool) -> None:
         """Visits the next part of the round under way."""
@@ -239,10 +274,13 @@ class _Campaign:
             outcome = {"kind": "visit", **checked_visit(result)}
         except VisitFailedError as error:
             outcome = {"kind": "failure", "error": str(error)}
+        except ConnectionLostError:
+            raise  # the visit was not made, and is still due
         except WorkerLostError as error:
             outcome = {"kind": "failure", "error": str(error)}
             alive = False
         self._append({**common, **outcome, "elapsed_s": round(self._elapsed_s(), 3)})
+        self._outage.steady()
         self._on_progress(self._progress(left, limit_s))
         return alive
 

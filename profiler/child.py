@@ -1,4 +1,4 @@
-"""The measuring child as a worker: a process on this machine, spoken to over its pipes.
+"""The measuring child as a worker: a process spoken to over its pipes, here or through ssh.
 
 The parent blocks while the child measures; a parent that polls would take a core from it.
 """
@@ -20,13 +20,18 @@ from typing import Any
 from autotinybert.errors import WorkError
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.target import Configuration
-from profiler.campaign import VisitFailedError, WorkerLostError
+from profiler.campaign import ConnectionLostError, VisitFailedError, WorkerLostError
+from profiler.ssh import RemoteHost, ssh_command
 
 START_TIMEOUT_S = 120.0
 VISIT_TIMEOUT_S = 600.0
 
 # A visit of the most runs that a protocol allows is a few hundred kilobytes.
 _LONGEST_REPLY_BYTES = 1 << 24
+
+# A login shell on another machine may greet before the child can speak.
+_MAX_GREETING_LINES = 100
+_READY = b'{"type": "ready"'
 
 
 def local_command(model: Path | None = None) -> list[str]:
@@ -40,18 +45,39 @@ def local_command(model: Path | None = None) -> list[str]:
     return command if model is None else [*command, "--model", str(model.resolve())]
 
 
+def open_child(remote: RemoteHost | None = None) -> ChildWorker:
+    """Starts a measuring child, on this machine or another.
+
+    Raises:
+        WorkError: if it does not start.
+        ConnectionLostError: if the other machine could not be reached, and may be later.
+    """
+    if remote is None:
+        return ChildWorker(local_command())
+    return ChildWorker(ssh_command(remote), remote=remote)
+
+
 class ChildWorker:
     """A running measuring child.
 
     Args:
         command: starts it.
         visit_timeout_s: how long a visit may take before the child counts as hung.
+        remote: the other machine that the command starts it on, if it does.
 
     Raises:
         WorkError: if it does not start.
+        ConnectionLostError: if another machine could not be reached, and may be later.
     """
 
-    def __init__(self, command: Sequence[str], *, visit_timeout_s: float = VISIT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        visit_timeout_s: float = VISIT_TIMEOUT_S,
+        remote: RemoteHost | None = None,
+    ) -> None:
+        self._remote = remote
         self._visit_timeout_s = visit_timeout_s
         self._buffer = b""
         self._requests = 0
@@ -68,16 +94,13 @@ class ChildWorker:
             )
         except OSError as error:
             self._errors.close()
-            raise WorkError(f"cannot start {command[0]}: {error.strerror}") from error
+            missing = ": install an ssh client (openssh-client)" if remote else ""
+            raise WorkError(f"cannot start {command[0]}: {error.strerror}{missing}") from error
         try:
-            ready = self._read(START_TIMEOUT_S)
-            if ready.get("type") != "ready" or ready.get("wire_version") != WIRE_VERSION:
-                raise WorkerLostError("it speaks another version of the protocol")
-            if not isinstance(ready.get("host"), dict):
-                raise WorkerLostError("it says nothing of its machine")
-        except WorkerLostError as error:
+            ready = self._greeting()
+        except BaseException:
             self.close()
-            raise WorkError(f"the measuring process did not start: {error}") from error
+            raise
         self._host: Mapping[str, Any] = ready["host"]
         self._model_sha256: str | None = ready.get("model_sha256")
 
@@ -109,24 +132,40 @@ class ChildWorker:
         Raises:
             VisitFailedError: if the configuration could not be measured.
             WorkerLostError: if the child died or hangs.
+            ConnectionLostError: if it is on another machine that cannot be reached any more.
         """
-        self._requests += 1
         request: dict[str, Any] = {
-            "type": "visit",
-            "id": self._requests,
             "configuration": configuration.to_json(),
             "protocol": protocol.to_json(),
         }
         if model_sha256 is not None:
             request["model_sha256"] = model_sha256
+        return self._ask("visit", request)
+
+    def doctor_facts(self) -> Mapping[str, Any]:
+        """What the machine says about its fitness; see `profiler.doctor_facts`.
+
+        Raises:
+            VisitFailedError: if it cannot say.
+            WorkerLostError: if the child died or hangs.
+        """
+        facts = self._ask("doctor", {}).get("facts")
+        if not isinstance(facts, dict):
+            raise VisitFailedError("an answer without facts")
+        return facts
+
+    def _ask(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends one request and returns the answer to it."""
+        self._requests += 1
+        line = json.dumps({"type": kind, "id": self._requests, **request}).encode() + b"\n"
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
         except OSError as error:
-            raise WorkerLostError(self._last_words()) from error
+            raise self._ending() from error
         reply = self._read(self._visit_timeout_s)
-        if reply.get("type") == "visit" and reply.get("id") == self._requests:
+        if reply.get("type") == kind and reply.get("id") == self._requests:
             return reply
         raise VisitFailedError(str(reply.get("error", "an answer to another request")))
 
@@ -142,37 +181,82 @@ class ChildWorker:
                     stream.close()
         self._errors.close()
 
+    def _greeting(self) -> dict[str, Any]:
+        """What the child says first, if it is what a measuring child says."""
+        where = f" on {self._remote.host}" if self._remote else ""
+        try:
+            ready = self._read_ready()
+            if ready.get("type") != "ready" or ready.get("wire_version") != WIRE_VERSION:
+                raise WorkerLostError("it speaks another version of the protocol")
+            if not isinstance(ready.get("host"), dict):
+                raise WorkerLostError("it says nothing of its machine")
+        except TimeoutError as error:
+            silent = f"the measuring process{where} was silent for {START_TIMEOUT_S:g} s"
+            # Nothing was asked yet, so the machine or the way there is slow.
+            raise (ConnectionLostError if self._remote else WorkError)(silent) from error
+        except ConnectionLostError:
+            raise
+        except WorkerLostError as error:
+            raise WorkError(f"the measuring process{where} did not start: {error}") from error
+        return ready
+
+    def _read_ready(self) -> dict[str, Any]:
+        """The first line of the child's; on another machine, after what its shell greets with."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        if self._remote is None:
+            return _parsed(self._read_line(deadline_s))
+        for _ in range(_MAX_GREETING_LINES):
+            line = self._read_line(deadline_s)
+            # A greeting may lack the end of its line.
+            if _READY in line:
+                return _parsed(line[line.index(_READY) :])
+        raise WorkerLostError(
+            f"the login shell sent {_MAX_GREETING_LINES} lines before it: silence what it prints"
+        )
+
     def _read(self, timeout_s: float) -> dict[str, Any]:
         """One line of the child's, as an object."""
+        try:
+            return _parsed(self._read_line(time.monotonic() + timeout_s))
+        except TimeoutError as error:
+            raise WorkerLostError(f"no answer within {timeout_s:g} s") from error
+
+    def _read_line(self, deadline_s: float) -> bytes:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
-        deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
             left_s = max(deadline_s - time.monotonic(), 0)
             if not select.select([descriptor], [], [], left_s)[0]:
-                raise WorkerLostError(f"no answer within {timeout_s:g} s")
+                raise TimeoutError
             received = os.read(descriptor, 1 << 16)
             if not received:
-                raise WorkerLostError(self._last_words())
+                raise self._ending()
             self._buffer += received
             if len(self._buffer) > _LONGEST_REPLY_BYTES:
                 raise WorkerLostError(f"it sent a line of more than {_LONGEST_REPLY_BYTES} bytes")
         line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            reply = json.loads(line)
-        except ValueError as error:
-            raise WorkerLostError("it sent a line that is no JSON") from error
-        if not isinstance(reply, dict):
-            raise WorkerLostError("it sent a line that is no JSON object")
-        return reply
+        return line
 
-    def _last_words(self) -> str:
+    def _ending(self) -> Exception:
         """Why the child is gone: its exit status and the last line it wrote to stderr."""
         try:
             status = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            return "the measuring process closed its output and hangs"
-        died = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+            return WorkerLostError("the measuring process closed its output and hangs")
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the measuring process ended ({died}){': ' + lines[-1][:300] if lines else ''}"
+        last = lines[-1].strip()[:300] if lines else ""
+        if self._remote is not None:
+            return self._remote.explain(status, last)
+        died = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        return WorkerLostError(f"the measuring process ended ({died}){f': {last}' if last else ''}")
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        reply = json.loads(line)
+    except ValueError as error:
+        raise WorkerLostError("it sent a line that is no JSON") from error
+    if not isinstance(reply, dict):
+        raise WorkerLostError("it sent a line that is no JSON object")
+    return reply

@@ -26,13 +26,15 @@ from device_profiles.measurements import (
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.table import read_table
-from device_profiles.target import Target, Workload, check_target
+from device_profiles.target import TARGET_NAMES, Target, Workload, check_target
 from device_profiles.visits import rows_of
 from profiler.answer import profile_answer
-from profiler.campaign import run_campaign
-from profiler.child import ChildWorker, local_command
+from profiler.campaign import ConnectionLostError, run_campaign
+from profiler.child import open_child
+from profiler.doctor_cli import examine_machine, unreachable
 from profiler.plan import make_plan, sample_architectures
 from profiler.progress import progress_bar
+from profiler.ssh import RemoteHost
 from supernet.architecture import Architecture, from_matrix
 from supernet.space_file import load_space
 from supernet.variants import GRAPH_VARIANTS, PRECISIONS
@@ -48,9 +50,10 @@ _MOST_CONFIGS = 5000
 def profile_device(
     *,
     target: Annotated[
-        str, typer.Option(help="What is profiled: cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the device profile.")],
+        str | None,
+        typer.Option(help="What is profiled: cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the device profile.")] = None,
     space: Annotated[
         str | None,
         typer.Option(help="Space to sample: kd (default), mlm, hf-native, or a .toml or .json."),
@@ -92,6 +95,21 @@ def profile_device(
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
+    ssh: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="Measure that machine; the profile is written here."),
+    ] = None,
+    ssh_python: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The Python on HOST that has autotinybert."),
+    ] = None,
+    ssh_config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of ~/.ssh/config.")
+    ] = None,
+    doctor: Annotated[
+        bool,
+        typer.Option("--doctor", help="Say whether the machine is fit to measure on; no profile."),
+    ] = False,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
     version: VersionOption = False,
@@ -101,6 +119,12 @@ def profile_device(
     Interrupted, it goes on where it stopped when the same command is given again.
     """
     del json, version  # the frame around every command reads them
+    remote = _remote_host(ssh, ssh_python, ssh_config)
+    if doctor:
+        return examine_machine(remote, out)
+    if target is None or out is None:
+        option = "--out DIR" if target else f"--target ({', '.join(TARGET_NAMES)})"
+        raise InputError(f"{option} is needed; only --doctor goes without")
     protocol = Protocol()
     workloads = [
         Workload(batch, length)
@@ -146,8 +170,11 @@ def profile_device(
         precision=precision,
         graph_variant=graph_variant,
         seed=seed,
+        ssh=ssh,
+        ssh_python=ssh_python,
+        ssh_config=ssh_config,
     )
-    request = {
+    request: dict[str, Any] = {
         "target": target,
         "minutes": minutes,
         "seed": seed,
@@ -156,8 +183,13 @@ def profile_device(
         "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
         "protocol": protocol.to_json(),
     }
-    host = _host_facts()
-    check_target(target, host)
+    if remote is not None:
+        request["ssh"] = remote.host
+    host = _host_facts(remote)
+    try:
+        check_target(target, host)
+    except InputError as error:
+        raise InputError(f"{remote.host}: {error}" if remote else str(error)) from error
     most_threads = max(target.threads for target in targets)
     if most_threads > host["cpu_count"]:
         raise InputError(
@@ -178,7 +210,7 @@ def profile_device(
             plan,
             protocol,
             journal,
-            lambda: ChildWorker(local_command()),
+            lambda: open_child(remote),
             host=host,
             clock_s=time.monotonic,
             time_limit_s=None if minutes is None else 60 * minutes,
@@ -227,9 +259,22 @@ def _architectures(
     return sample_architectures(found, configs or min(default, found.size), seed)
 
 
-def _host_facts() -> dict[str, Any]:
+def _remote_host(ssh: str | None, python: str | None, config: Path | None) -> RemoteHost | None:
+    """The machine behind --ssh, if one is named."""
+    if ssh is not None:
+        return RemoteHost(host=ssh, python="python3" if python is None else python, config=config)
+    if python is not None or config is not None:
+        option = "--ssh-config" if python is None else "--ssh-python"
+        raise InputError(f"{option} is for another machine: name it with --ssh HOST")
+    return None
+
+
+def _host_facts(remote: RemoteHost | None) -> dict[str, Any]:
     """Facts of the machine that will be measured, from a measuring child on it."""
-    worker = ChildWorker(local_command())
+    try:
+        worker = open_child(remote)
+    except ConnectionLostError as error:
+        raise unreachable(error, remote) from error
     try:
         return dict(worker.host)
     finally:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import psutil
+
+from profiler.emulation import emulation_evidence_here
 
 UNAVAILABLE = "unavailable"
 
@@ -42,6 +43,7 @@ def host_facts() -> dict[str, Any]:
     """What is known about this machine, as JSON values; see `device_profiles.machine`."""
     cpu = read_cpuinfo(_read(Path("/proc/cpuinfo")))
     machine = platform.machine()
+    emulated_by = emulation_evidence_here(machine, cpu)
     boost = next((f"{path.name}={_read(path).strip()}" for path in _BOOSTS if _read(path)), "")
     return {
         "machine": machine,
@@ -54,7 +56,8 @@ def host_facts() -> dict[str, Any]:
         "onnxruntime_version": onnxruntime.__version__,
         "onnxruntime_build": onnxruntime.get_build_info(),
         "provider_library": "cpu",
-        "emulated": _is_emulated(machine, cpu),
+        "emulated": emulated_by is not None,
+        "emulation_evidence": emulated_by,
         "available_providers": onnxruntime.get_available_providers(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "virtualised": "hypervisor" in cpu["flags"],
@@ -85,13 +88,6 @@ def read_cpuinfo(text: str) -> dict[str, Any]:
         "vendor": fields.get("vendor_id", ""),
         "flags": sorted(set(flags.split())),
     }
-
-
-def _is_emulated(machine: str, cpu: Mapping[str, Any]) -> bool:
-    """Whether a user-mode emulator runs this process on a processor of another kind."""
-    emulator_shows_host = machine == "aarch64" and bool(cpu["vendor"])
-    emulator_translates = machine == "x86_64" and "asimd" in cpu["flags"]
-    return emulator_shows_host or emulator_translates
 
 
 def steal_ms(text: str, ticks_per_second: int) -> float | None:

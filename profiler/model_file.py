@@ -18,7 +18,8 @@ from onnx import TensorProto
 
 from autotinybert.errors import InputError
 from device_profiles.target import Configuration
-from profiler.session import random_inputs, runs_of, session_options, start_session
+from profiler.runtime import runs_of, session_options, start_session
+from profiler.session import random_inputs
 
 WORD_TABLE = "embeddings.word_embeddings.weight"
 

@@ -28,6 +28,8 @@ import numpy as np
 from autotinybert.errors import InputError
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.target import Configuration
+from profiler.doctor_facts import gather_facts
+from profiler.hangup import on_hangup
 from profiler.host import current_steal_ms, host_facts
 from profiler.model_file import ModelFile
 from profiler.session import WeightPool, open_session
@@ -42,6 +44,7 @@ MAX_LINE_BYTES = 1 << 16
 MAX_WEIGHT_BYTES = 13 << 30
 
 SessionOpener = Callable[[Configuration], Callable[[], object]]
+FactsGatherer = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,21 @@ def answer(
     return {"type": "visit", "id": number, **result}
 
 
+def doctor_answer(line: bytes, gather: FactsGatherer) -> dict[str, Any] | None:
+    """The reply to a request for the machine's facts; None if the line is another request."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(request, Mapping) or request.get("type") != "doctor":
+        return None
+    number = request.get("id")
+    try:
+        return {"type": "doctor", "id": number, "facts": dict(gather())}
+    except Exception as error:  # noqa: BLE001 (what a strange machine may raise has no common base)
+        return {"type": "failure", "id": number, "error": f"{type(error).__name__}: {error}"[:400]}
+
+
 def serve(
     requests: IO[bytes],
     replies: IO[bytes],
@@ -140,6 +158,7 @@ def serve(
     open_configuration: SessionOpener,
     model: OfferedModel | None = None,
     clock: Clock = time.perf_counter_ns,
+    gather: FactsGatherer = gather_facts,
 ) -> None:
     """Answers requests until there are no more."""
 
@@ -159,7 +178,8 @@ def serve(
         if not line.endswith(b"\n"):
             reply({"type": "refused", "error": f"a line has at most {MAX_LINE_BYTES} bytes"})
             return
-        reply(answer(line, open_configuration, clock, model))
+        facts_of_doctor = doctor_answer(line, gather)
+        reply(facts_of_doctor or answer(line, open_configuration, clock, model))
 
 
 def main() -> None:
@@ -169,7 +189,16 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     parser = argparse.ArgumentParser(prog="profiler.worker")
     parser.add_argument("--model", type=Path, help="an exported ONNX file that may be asked for")
-    path: Path | None = parser.parse_args().model
+    parser.add_argument(
+        "--end-with-input",
+        action="store_true",
+        help="end as soon as the input is closed, what was asked for before it unanswered",
+    )
+    arguments = parser.parse_args()
+    if arguments.end_with_input:
+        # A run that hangs is left with the process: there is nobody to ask it to stop.
+        on_hangup(sys.stdin.fileno(), lambda: os._exit(0))
+    path: Path | None = arguments.model
     rng = np.random.default_rng(0)  # values do not matter to fp32 timings
     pool = WeightPool(rng)
     model = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotinybert.errors import InputError
 from autotinybert.files import sha256_bytes, sha256_file
-from device_profiles.machine import key_differences, measurement_key
+from device_profiles.machine import key_differences, measurement_key, refuse_emulated
 from device_profiles.measurements import rows_of_slice, slice_of
 from device_profiles.profile import PROFILE_FILE, DeviceProfile
 from device_profiles.target import Configuration, Target, Workload, check_target
@@ -94,6 +94,11 @@ def check_request(
             f"--sequence-length {request.sequence_length}: the teacher in {read.path} reads up to "
             f"{read.config.max_positions} tokens, and so will its slices"
         )
+    if host["emulated"]:
+        raise InputError(
+            f"this machine is emulated ({host['emulation_evidence']}), and latencies under an "
+            "emulator say nothing about a real device: run autotinybert on the device itself"
+        )
     _check_measuring(request, space, host)
     if request.profile is not None:
         _check_profile(DeviceProfile.load(request.profile), request, host)
@@ -147,8 +152,10 @@ def _check_profile(profile: DeviceProfile, request: PathRequest, host: Mapping[s
     """Refuses a profile that says nothing about this machine, or about what is asked.
 
     Raises:
-        InputError: saying what is missing; of another machine, the fields of its key.
+        InputError: saying what is missing; of another machine, the fields of its key; of an
+            emulated one, that.
     """
+    refuse_emulated(profile.key, profile.folder)
     differences = key_differences(profile.key, measurement_key(host))
     if differences:
         raise InputError(

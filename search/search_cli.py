@@ -15,7 +15,12 @@ from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, canonical_json, check_apart, sha256_file, sha256_text
 from autotinybert.text_table import text_table
 from device_profiles.journal import Journal
-from device_profiles.machine import key_differences, measurement_key
+from device_profiles.machine import (
+    EMULATED_REMARK,
+    key_differences,
+    measurement_key,
+    refuse_emulated,
+)
 from device_profiles.measurements import SLICE_DEFAULTS, rows_of_slice
 from predictor.model import LatencyPredictor
 from predictor.store import PREDICTOR_FILE, load_predictor
@@ -103,6 +108,10 @@ def search_architecture(
             "--allow-unverified", help="Accept a predictor of which no machine is known (exit 0)."
         ),
     ] = False,
+    allow_emulated: Annotated[
+        bool,
+        typer.Option("--allow-emulated", help="Accept a predictor fitted to an emulator."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -123,6 +132,8 @@ def search_architecture(
     if method not in METHODS:
         raise InputError(f"no --method {method!r}: use {', '.join(METHODS)}")
     loaded = load_predictor(predictor)
+    if loaded.key is not None and not allow_emulated:
+        refuse_emulated(loaded.key, predictor, allow="--allow-emulated")
     _check_machine(loaded, predictor, other_device=other_device)
     part = choose_slice(
         loaded,
@@ -196,6 +207,7 @@ def search_architecture(
             "stopped": stopped,
             "elapsed_s": round(sum(found.seconds for found in proposed), 2),
             "unverified": loaded.key is None,
+            "emulated": loaded.emulated,
             "supernet_sha256": trained.sha256,
             "predictor_sha256": request["predictor"],
         }
@@ -257,7 +269,8 @@ def _answer(
     out: Path, result: SearchResult, *, allow_unverified: bool, finished_before: bool = False
 ) -> Answer:
     """What the command says about a finished search."""
-    facts, ranked = result.facts, result.ranked()
+    # A result of before emulated machines were told apart has no word on it.
+    facts, ranked = {"emulated": False, **result.facts}, result.ranked()
     rows = [
         (found.architecture, f"{found.loss:.3f}", f"{found.latency_ms:.2f}", f"{found.high_ms:.2f}")
         for found in ranked[:_SHOWN_CANDIDATES]
@@ -278,6 +291,8 @@ def _answer(
             "unverified: the predictor was fitted to a bare CSV file, of which no machine is known;"
             " measure the model with verify-model, or accept it with --allow-unverified"
         )
+    if facts["emulated"]:
+        lines.append(EMULATED_REMARK)
     lines.append(
         f"{out} was searched before; nothing was written" if finished_before else f"wrote {out}"
     )

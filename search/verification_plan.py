@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from autotinybert.errors import InputError
-from device_profiles.machine import key_differences, key_hash, measurement_key
+from device_profiles.machine import key_differences, key_hash, measurement_key, refuse_emulated
 from device_profiles.measurements import (
     SLICE_DEFAULTS,
     Slice,
@@ -89,11 +89,7 @@ class VerificationPlan:
             InputError: if the profile was made under an emulator, or the budget is a latency and
                 there is no reference to tell the state of the machine by.
         """
-        if profile.key["emulated"]:
-            raise InputError(
-                f"{profile.folder} was measured under an emulator, which says nothing about a "
-                "real device: profile the device itself"
-            )
+        refuse_emulated(profile.key, profile.folder)
         wanted = slice_of(Configuration(model.architecture, workload, target))
         rows = rows_of_slice(profile.references, wanted)
         references = {

@@ -23,8 +23,14 @@ def check_form(variant: str, precision: str) -> None:
         raise InputError(f"no graph variant {variant!r}: use {', '.join(GRAPH_VARIANTS)}")
     if precision not in PRECISIONS:
         raise InputError(f"no precision {precision!r}: use {', '.join(PRECISIONS)}")
-    if variant == "attention" and precision == "int8":
+    if not can_write(variant, precision):
         raise InputError(
             "no int8 graph of the variant attention: ONNX Runtime's operator takes float weights; "
             "use plain or folded"
         )
+
+
+def can_write(variant: str, precision: str) -> bool:
+    """Whether a graph can be written in this variant and precision."""
+    # `com.microsoft.Attention` takes float weights.
+    return not (variant == "attention" and precision == "int8")

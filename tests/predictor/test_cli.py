@@ -243,8 +243,30 @@ def test_an_emulated_machine_is_refused(
     host = {**DeviceProfile.load(make_profile("real")).host, "emulated": True}
     profile = make_profile("emulated", host=host)
     code, _, error = cli(fit_predictor, profile, "--out", tmp_path / "out")
-    assert code == 2
+    assert (code, error.count("\n")) == (2, 1)
     assert "under an emulator" in error
+    assert "--allow-emulated" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_emulated_machine_that_was_asked_for_is_stamped_on_all_that_comes_of_it(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    from device_profiles.profile import DeviceProfile
+
+    host = {**DeviceProfile.load(make_profile("real")).host, "emulated": True}
+    profile, out = make_profile("emulated", host=host), tmp_path / "out"
+    asked = (fit_predictor, profile, "--allow-emulated", "--report", "--out", out)
+    code, text, _ = cli(*asked)
+    assert (code, "an emulator was measured, and not the device" in text) == (0, True)
+    assert json.loads((out / "predictor.json").read_text())["emulated"] is True
+    assert "an emulator was measured, and not the device" in (out / "report.html").read_text()
+    again = json.loads(cli(*asked, "--json")[1])
+    assert (again["finished_before"], again["emulated"]) == (True, True)
+    real = tmp_path / "real-out"
+    code, text, _ = cli(fit_predictor, tmp_path / "real", "--allow-emulated", "--out", real)
+    assert (code, "emulator" in text) == (0, False)
+    assert json.loads((real / "predictor.json").read_text())["emulated"] is False
 
 
 def test_a_folder_with_something_else_in_it_is_refused(

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from device_profiles.target import Configuration, Target, Workload
-from profiler.session import WeightPool, open_session, random_inputs, session_options
+from profiler.runtime import session_options
+from profiler.session import WeightPool, open_session, random_inputs
 from supernet.architecture import Architecture
 from supernet.graph_author import WeightSpec
 

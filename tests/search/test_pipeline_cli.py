@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotinybert.command import run_command
+from profiler.host import host_facts
 from search.pipeline_cli import autotinybert
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -142,6 +143,16 @@ def test_a_profile_of_another_machine_is_refused(
     assert (code, error.count("\n")) == (2, 1)
     assert "was measured on another machine or build" in error
     assert "cpu_model" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_profile_made_under_an_emulator_is_refused_before_anything_else_of_it(
+    cli: Cli, make_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    host = {**host_facts(), "emulated": True}
+    code, _, error = cli(profile=make_profile(configs=4, host=host))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "was measured under an emulator" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -277,6 +277,26 @@ def test_a_predictor_of_another_machine_is_refused_by_field_unless_it_is_meant(
     assert load_search(tmp_path / "out").facts["unverified"] is False
 
 
+def test_a_predictor_of_an_emulator_is_refused_unless_asked_for_and_then_stamped(
+    search: Cli, make_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    predictor = tmp_path / "predictor"
+    profile = make_profile(host={**host_facts(), "emulated": True})
+    fit_predictor([profile], out=predictor, allow_emulated=True)
+    # --other-device is for a device; an emulator is none.
+    options = (*BUDGET, "--evaluations", 5, "--other-device")
+    code, _, error = search(*options, predictor=predictor)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "under an emulator" in error
+    assert "--allow-emulated" in error
+    assert not (tmp_path / "out").exists()
+    code, text, _ = search(*options, "--allow-emulated", predictor=predictor)
+    assert (code, "an emulator was measured, and not the device" in text) == (0, True)
+    assert load_search(tmp_path / "out").facts["emulated"] is True
+    code, text, _ = search(*options, "--allow-emulated", "--json", predictor=predictor)
+    assert (code, json.loads(text)["emulated"]) == (0, True)
+
+
 def test_of_several_workloads_one_is_chosen(
     search: Cli, make_profile: Callable[..., Path], tmp_path: Path
 ) -> None:
