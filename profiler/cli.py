@@ -49,7 +49,7 @@ from profiler.ssh import RemoteHost
 from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS, lengths_of
 from supernet.architecture import Architecture, from_matrix
 from supernet.space_file import load_space
-from supernet.variants import GRAPH_VARIANTS
+from supernet.variants import GRAPH_VARIANTS, PRECISIONS
 
 _COMMAND = "profile-device"
 
@@ -114,6 +114,10 @@ def profile_device(
         list[int] | None, typer.Option(help="Sequences; repeatable; default 1.")
     ] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Repeatable; default 1.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(PRECISIONS)}; repeatable; default fp32."),
+    ] = None,
     graph_variant: Annotated[
         list[str] | None,
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
@@ -196,10 +200,12 @@ def profile_device(
         Target(
             provider=provider,
             threads=count,
-            graph_variant=variant,  # type: ignore[arg-type] # checked there
+            precision=number_format,  # type: ignore[arg-type] # checked there
+            graph_variant=variant,  # type: ignore[arg-type]
             provider_options=options,
         )
         for count in threads or [1]
+        for number_format in precision or ["fp32"]
         for variant in graph_variant or ["plain"]
     ]
     largest = None if within is None else Architecture.parse(within)
@@ -231,6 +237,7 @@ def profile_device(
         num_lengths=num_lengths,
         batch_size=batch_size,
         threads=threads,
+        precision=precision,
         graph_variant=graph_variant,
         footprint=footprint,
         sustained=sustained,

@@ -105,6 +105,7 @@ def hand_out(out: Path, found: Try, card: ModelCard) -> None:
         temporary,
         encoder,
         variant=found.verification["graph_variant"],
+        precision=found.verification["precision"],
         tokenizer_files=read_tokenizer_files(found.folder / "trained"),
         card=card,
     )

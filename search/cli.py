@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from device_profiles.journal import Journal
 from device_profiles.profile import DeviceProfile
 from search.constraints import Budget, parse_latency
 from search.exported_model import ExportedModel
+from search.file_score import SCORE_FILE, score_text
 from search.options import (
     BatchSizeOption,
     BudgetStatisticOption,
@@ -40,6 +41,9 @@ from search.verification_result import VERIFICATION_FILE, Verification
 from supernet.architecture import Architecture
 from supernet.published import BERT_BASE
 
+if TYPE_CHECKING:
+    from search.file_scorer import FileScorer
+
 _VERIFY = "verify-model"
 
 
@@ -59,6 +63,10 @@ def verify_model(
     sequence_length: SequenceLengthOption = None,
     batch_size: BatchSizeOption = None,
     threads: ThreadsOption = None,
+    score_with: Annotated[
+        Path | None,
+        typer.Option(help="The encoder's folder: score the file on its held-out text, too."),
+    ] = None,
     max_wait: Annotated[
         float,
         typer.Option(min=0, max=86_400, help="Seconds to wait for a quiet machine, in all."),
@@ -71,7 +79,7 @@ def verify_model(
     """Measures an exported model on this machine, and says whether it meets its budget.
 
     Exit code 0 if it does; 1 if it does not, or if the machine did not let it be told. A file that
-    passed or failed is not measured again.
+    passed or failed is not measured again. Precision and graph variant are the file's own.
     """
     del json, version  # the frame around every command reads them
     budget = Budget(
@@ -80,12 +88,16 @@ def verify_model(
         min_speedup=speedup,
         speedup_reference=Architecture.parse(speedup_reference),
     )
-    check_apart(out, {"the model's own folder": model, "the profile": profile})
+    inputs = {"the model's own folder": model, "the profile": profile}
+    if score_with is not None:
+        inputs["the encoder's own folder"] = score_with
+    check_apart(out, inputs)
     exported = ExportedModel.read(model)
     loaded = DeviceProfile.load(profile)
     workload, target = choose_slice(
         loaded,
         graph_variant=exported.graph_variant,
+        precision=exported.precision,
         sequence_length=sequence_length,
         batch_size=batch_size,
         threads=threads,
@@ -93,7 +105,8 @@ def verify_model(
     plan = VerificationPlan.make(
         exported, loaded, budget, workload=workload, target=target, seed=seed
     )
-    return verify_into(
+    scorer = None if score_with is None else prepare_score(exported, score_with)
+    answer = verify_into(
         out,
         plan,
         local_worker(plan),
@@ -102,6 +115,7 @@ def verify_model(
         max_wait_s=max_wait,
         overwrite=overwrite,
     )
+    return answer if scorer is None else scored(answer, out, scorer)
 
 
 def verify_into(
@@ -132,7 +146,7 @@ def verify_into(
         _progress_bar() as on_progress,
     ):
         if not finished:
-            folder.begin([VERIFICATION_FILE])
+            folder.begin([VERIFICATION_FILE, SCORE_FILE])
         verification = run_verification(
             plan,
             journal,
@@ -148,6 +162,24 @@ def verify_into(
             if verification.outcome != "undecided":
                 folder.finish()
     return _verification_answer(out, verification, finished_before=finished)
+
+
+def prepare_score(exported: ExportedModel, score_with: Path) -> FileScorer:
+    """What `--score-with` needs, read and checked before anything is measured."""
+    # torch takes seconds to load, and measuring does without it.
+    from search.file_scorer import FileScorer
+
+    return FileScorer.prepare(exported, score_with)
+
+
+def scored(answer: Answer, out: Path, scorer: FileScorer) -> Answer:
+    """What the command says, with the file's held-out loss; the verdict is the latency's."""
+    score = scorer.score_into(out)
+    return Answer(
+        {**answer.data, "held_out": score["splits"]},
+        f"{answer.text}\n{score_text(score)}",
+        exit_code=answer.exit_code,
+    )
 
 
 def _claim(out: Path, plan: VerificationPlan, *, overwrite: bool) -> OutputFolder:

@@ -9,7 +9,7 @@ from typing import Self
 from device_profiles.target import Target
 from supernet.architecture import Architecture
 from supernet.model_folder import ONNX_FILE, load_model_folder
-from supernet.variants import GraphVariant
+from supernet.variants import GraphVariant, Precision
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class ExportedModel:
         sha256: of its bytes.
         architecture: the shape that it computes with; never a padded one.
         graph_variant: which graph of that shape it is.
+        precision: what it computes products in.
     """
 
     path: Path
     sha256: str
     architecture: Architecture
     graph_variant: GraphVariant
+    precision: Precision
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -39,4 +41,6 @@ class ExportedModel:
         found = load_model_folder(folder)
         # Target knows the names of the variants.
         variant = Target(graph_variant=found.graph_variant).graph_variant  # type: ignore[arg-type]
-        return cls(folder / ONNX_FILE, found.onnx_sha256, found.architecture, variant)
+        return cls(
+            folder / ONNX_FILE, found.onnx_sha256, found.architecture, variant, found.precision
+        )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from search.constraints import BUDGET_STATISTICS
+from supernet.variants import PRECISIONS
 
 MaxLatencyOption = Annotated[
     str | None, typer.Option(help="Budget with its unit: 12ms, 800us, 0.5s.")
@@ -19,5 +20,9 @@ SequenceLengthOption = Annotated[
 ]
 BatchSizeOption = Annotated[
     int | None, typer.Option(help="Sequences; needed where several were profiled.")
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help=f"{', '.join(PRECISIONS)}; needed where several were profiled."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Needed where several were profiled.")]

@@ -9,6 +9,7 @@ from autotinybert.text_table import text_table
 from device_profiles.profile import DeviceProfile
 from search.candidates import MODEL_FOLDER, Try
 from search.constraints import name_of
+from search.file_score import load_score, score_text
 from search.pipeline import WholePath, device_text
 from search.result import load_search
 from supernet.architecture import Architecture, to_matrix
@@ -48,6 +49,8 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
         "model": str(path.out / MODEL_FOLDER) if passed else None,
         "report": str(path.out / "report.html"),
         "device": device_text(profile),
+        "precision": request.precision,
+        "graph_variant": request.graph_variant,
         "budget": request.budget.describe(),
         "statistic": result.statistic,
         "limit_ms": result.limit_ms,
@@ -81,6 +84,7 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
         data |= {
             "onnx_sha256": verification["model_sha256"],
             "held_out_loss": extra["history"][-1]["held_out_loss"],
+            "file_score": load_score(last.folder / "trained-verified"),
             "parameters": int(
                 parameters(
                     to_matrix([encoder.architecture]),
@@ -128,6 +132,7 @@ def outcome_text(data: Mapping[str, Any]) -> str:
             f"held-out distillation loss {losses['search']:.3f} (the slice as searched: "
             f"{data['held_out_loss_of_slice']:.3f}), {losses['test']:.3f} on text that the search "
             "never saw",
+            score_text(data["file_score"]),
             f"wrote {data['model']} and {data['report']}",
         ]
     elif data["outcome"] == "undecided":

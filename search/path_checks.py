@@ -126,11 +126,7 @@ def _check_text(request: PathRequest, teacher: BertFolder) -> PreparedCorpus | N
 def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]) -> None:
     """Refuses workloads, targets and numbers of shapes that cannot be measured here."""
     Workload(request.batch_size, request.sequence_length)
-    Target(
-        provider=provider_of(request.target),
-        threads=request.threads,
-        graph_variant=request.graph_variant,  # type: ignore[arg-type] # checked there
-    )
+    _target(request)
     if request.threads > host["cpu_count"]:
         raise InputError(
             f"--threads {request.threads} on a machine with {host['cpu_count']} cores: "
@@ -141,6 +137,16 @@ def _check_measuring(request: PathRequest, space: Space, host: Mapping[str, Any]
             f"--configs {request.configs}: space {request.space} holds {space.size} shapes that "
             "are slices of the teacher; ask for fewer"
         )
+
+
+def _target(request: PathRequest) -> Target:
+    """What the model is to run under; refuses names that are unknown, and what cannot run."""
+    return Target(
+        provider=provider_of(request.target),
+        threads=request.threads,
+        precision=request.precision,  # type: ignore[arg-type] # checked there
+        graph_variant=request.graph_variant,  # type: ignore[arg-type]
+    )
 
 
 def _check_profile(profile: DeviceProfile, request: PathRequest) -> None:
@@ -158,9 +164,11 @@ def _check_profile(profile: DeviceProfile, request: PathRequest) -> None:
             f"{profile.folder} was measured on another machine or build "
             f"({'; '.join(differences)}): leave --profile out to measure this one"
         )
+    asked = _target(request)
     workload, target = choose_slice(
         profile,
-        graph_variant=Target(graph_variant=request.graph_variant).graph_variant,  # type: ignore[arg-type]
+        graph_variant=asked.graph_variant,
+        precision=asked.precision,
         **request.workload_options(),
     )
     wanted = slice_of(Configuration(request.largest, workload, target))

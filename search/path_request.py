@@ -27,6 +27,7 @@ class PathRequest:
         sequence_length: of the workload.
         batch_size: of the workload.
         threads: of the target.
+        precision: of the target: what is profiled, searched under, exported and verified.
         graph_variant: of the target.
         training_sequence_length: most tokens of a training sequence; None with a ready corpus.
         max_megabytes: of text, or None for the default.
@@ -51,6 +52,7 @@ class PathRequest:
     sequence_length: int
     batch_size: int
     threads: int
+    precision: str
     graph_variant: str
     training_sequence_length: int | None
     max_megabytes: float | None

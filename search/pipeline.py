@@ -10,7 +10,8 @@ each is resumable by itself, and what was run can be typed again one by one.
 5. `search/`      shapes within the budget are evaluated
 6. `shortlist/`   the best of them are measured in a campaign of their own; the profile's shapes are
                   scored like those of the search, to compare with
-7. `candidates/`  best first: extracted, exported and verified; then trained, exported and verified
+7. `candidates/`  best first: extracted, exported and verified; then trained, exported, verified and
+                  scored as a file
 8. `model/`       the first that passed, with its `verification.json`; nothing else ever lies there
 
 A slice is verified before it is trained, for its speed does not depend on its weights, and training
@@ -44,6 +45,7 @@ from profiler.cli import profile_device
 from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
 from search.cli import verify_model
 from search.comparison import measured_shapes, read_scores, score_profile
+from search.file_score import load_score
 from search.path_request import PathRequest
 from search.result import Candidate, SearchResult, load_search
 from search.search_cli import search_architecture
@@ -227,6 +229,7 @@ class WholePath:
             "sequence_length": [request.sequence_length],
             "batch_size": [request.batch_size],
             "threads": [request.threads],
+            "precision": [request.precision],
             "graph_variant": [request.graph_variant],
         }
 
@@ -279,6 +282,7 @@ class WholePath:
                 predictor=self.out / "predictor",
                 **request.budget_options(),
                 **request.workload_options(),
+                precision=request.precision,
                 graph_variant=request.graph_variant,
                 method=request.method,
                 evaluations=request.evaluations,
@@ -344,7 +348,6 @@ class WholePath:
         """What a user of the model must know that its weights do not say."""
         _, extra = load_encoder(found.folder / "trained")
         trained = extra["history"][-1]
-        loss = trained["held_out_loss"]["test"]
         verification = found.verification
         workload = describe_slice(slice_of_columns(verification))
         supernet_s = read_document(self.out / "supernet")["training"]["elapsed_s"]
@@ -352,8 +355,9 @@ class WholePath:
             ("Latency is for", f"{workload}; longer sequences take longer"),
             (
                 "Held-out distillation loss",
-                f"{loss:.3f} (0 is the teacher, 2 a constant), on documents that neither training "
-                "nor search has seen; no task was tried",
+                f"{self._card_loss(found, trained['held_out_loss']['test'])} (0 is the teacher, 2 "
+                "a constant), on documents that neither training nor search has seen; no task was "
+                "tried",
             ),
             (
                 "Trained",
@@ -361,6 +365,13 @@ class WholePath:
                 "minutes as a slice of a SuperPLM",
             ),
         ]
+
+    def _card_loss(self, found: Try, float32: float) -> str:
+        """The test loss: of float32 weights, and of the file where that is something else."""
+        file = load_score(found.folder / "trained-verified")["splits"]["test"]["file"]["loss"]
+        if self.request.precision == "fp32" or file is None:
+            return f"{float32:.3f}"
+        return f"{file:.3f} for `model.onnx`, {float32:.3f} for the float32 weights"
 
     def _profiled_candidates(self, result: SearchResult) -> list[Candidate]:
         """The shapes of the profile, which were scored as well: the best of them may be the best.
@@ -387,7 +398,11 @@ class WholePath:
         """The part of a predictor for the workload and target that is asked for."""
         return choose_slice(
             predictor,
-            {**self.request.workload_options(), "graph_variant": self.request.graph_variant},
+            {
+                **self.request.workload_options(),
+                "precision": self.request.precision,
+                "graph_variant": self.request.graph_variant,
+            },
         )
 
     def shortlist_ms(self) -> dict[Architecture, float]:
@@ -432,6 +447,7 @@ class WholePath:
             "export-model",
             model=folder / form,
             graph_variant=request.graph_variant,
+            precision=request.precision,
             out=folder / f"{form}-exported",
         )
         answer = self._call(
@@ -441,6 +457,7 @@ class WholePath:
             profile=self.profile,
             **request.budget_options(),
             **request.workload_options(),
+            score_with=folder / form if form == "trained" else None,
             max_wait=request.max_wait,
             seed=request.seed,
             out=folder / f"{form}-verified",

@@ -67,6 +67,12 @@ def autotinybert(
     sequence_length: Annotated[int, typer.Option(help="Tokens of a run, padding included.")] = 128,
     batch_size: Annotated[int, typer.Option(help="Sequences of a run.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of a run.")] = 1,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32 or int8, of all that is measured; --speedup counts int8 against int8."
+        ),
+    ] = "fp32",
     graph_variant: Annotated[str, typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}.")] = "plain",
     training_sequence_length: Annotated[
         int | None, typer.Option(help="Most tokens of a training sequence; default 64.")
@@ -115,6 +121,7 @@ def autotinybert(
         sequence_length=sequence_length,
         batch_size=batch_size,
         threads=threads,
+        precision=precision,
         graph_variant=graph_variant,
         training_sequence_length=training_sequence_length,
         max_megabytes=max_megabytes,

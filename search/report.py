@@ -18,6 +18,7 @@ from predictor import page
 from search import figures
 from search.candidates import Try
 from search.comparison import ScoredShape, measured_shapes, pareto_front, scored_shapes
+from search.file_score import score_text
 from search.outcome import STAGE_NAMES
 from search.pipeline import COMPARISON_FILE, WholePath
 from search.result import SearchResult, load_search
@@ -105,7 +106,7 @@ def _summary(outcome: Mapping[str, Any]) -> str:
             "undecided": "The machine did not let it be told whether a model meets the budget",
         }[outcome["outcome"]]
         return page.paragraph(f"{said} ({outcome['budget']}): {outcome['reason']}.")
-    losses = outcome["held_out_loss"]
+    precision = outcome["precision"]
     if outcome["min_speedup"] is None:
         tiles = [
             (f"{outcome['measured_ms']:.3g} ms", f"{outcome['statistic']}, measured"),
@@ -124,7 +125,10 @@ def _summary(outcome: Mapping[str, Any]) -> str:
         unused = outcome["speedup_lower"] / outcome["min_speedup"] - 1
         left = f"By the lower bound it is {unused:.1%} faster than it had to be."
     tiles += [
-        (f"{losses['search']:.3f}", "held-out loss; 0 is the teacher"),
+        (
+            f"{_loss_of_file(outcome):.3f}",
+            f"held-out loss of the {precision} file; 0 is the teacher",
+        ),
         (f"{outcome['parameters'] / 1e6:.1f} M", "parameters"),
     ]
     tiles += [(f"{ratio:.1f}x", f"as fast as {n}") for n, ratio in outcome["faster_than"].items()]
@@ -132,6 +136,12 @@ def _summary(outcome: Mapping[str, Any]) -> str:
         f"{outcome['architecture']} (layers-hidden-FFN-heads-QKV) passed its verification: "
         f"{outcome['reason']}. {left}"
     ) + page.tiles(tiles)
+
+
+def _loss_of_file(outcome: Mapping[str, Any]) -> float:
+    """The exported file's loss; its float32 weights' where the file does not tell its scores."""
+    found = outcome["file_score"]["splits"]["search"]
+    return float(found["float32" if found["file"]["loss"] is None else "file"]["loss"])
 
 
 def _front(
@@ -143,7 +153,7 @@ def _front(
             outcome["measured_ms"],
             outcome["upper_ms"],
             tries[-1].candidate.loss,
-            outcome["held_out_loss"]["search"],
+            _loss_of_file(outcome),
         )
     everything = [*shapes.profiled, *shapes.measured]
     front = pareto_front([(shape.measured_ms, shape.loss) for shape in everything])
@@ -331,7 +341,8 @@ def _training(path: WholePath, tries: Sequence[Try], outcome: Mapping[str, Any])
             page.paragraph(
                 f"Held-out loss of the winner: {outcome['held_out_loss_of_slice']:.3f} as a slice, "
                 f"{losses['search']:.3f} after further training; {losses['test']:.3f} on text that "
-                "neither training nor search has seen."
+                "neither training nor search has seen. That is of the float32 weights; "
+                f"{score_text(outcome['file_score'])}."
             )
         )
     return page.section(

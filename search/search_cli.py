@@ -30,6 +30,7 @@ from search.options import (
     BatchSizeOption,
     BudgetStatisticOption,
     MaxLatencyOption,
+    PrecisionOption,
     SequenceLengthOption,
     ThreadsOption,
 )
@@ -93,6 +94,7 @@ def search_architecture(
     sequence_length: SequenceLengthOption = None,
     batch_size: BatchSizeOption = None,
     threads: ThreadsOption = None,
+    precision: PrecisionOption = None,
     graph_variant: Annotated[
         str | None, typer.Option(help="Needed where several were profiled.")
     ] = None,
@@ -139,6 +141,7 @@ def search_architecture(
             "sequence_length": sequence_length,
             "batch_size": batch_size,
             "threads": threads,
+            "precision": precision,
             "graph_variant": graph_variant,
         },
     )

@@ -108,5 +108,5 @@ def choose_slice(
         raise InputError(f"{asked} was not profiled; this predictor has {known}")
     raise InputError(
         f"several workloads or targets were profiled ({known}): choose one with "
-        "--sequence-length, --batch-size, --threads or --graph-variant"
+        "--sequence-length, --batch-size, --threads, --precision or --graph-variant"
     )

@@ -24,7 +24,7 @@ from predictor.model import STATISTIC_COLUMNS
 from search.constraints import Budget, name_of
 from search.exported_model import ExportedModel
 from supernet.architecture import Architecture
-from supernet.variants import GraphVariant
+from supernet.variants import GraphVariant, Precision
 
 # The name under which the file itself is journalled; references have their architecture's id.
 CANDIDATE = "candidate"
@@ -176,6 +176,7 @@ def choose_slice(
     profile: DeviceProfile,
     *,
     graph_variant: GraphVariant,
+    precision: Precision,
     sequence_length: int | None = None,
     batch_size: int | None = None,
     threads: int | None = None,
@@ -185,6 +186,7 @@ def choose_slice(
     Args:
         profile: says what was profiled.
         graph_variant: of the exported file.
+        precision: of the exported file.
         sequence_length: tokens, or None for whatever was profiled.
         batch_size: sequences, or None.
         threads: threads, or None.
@@ -193,6 +195,7 @@ def choose_slice(
         InputError: if none or several fit; says what was profiled.
     """
     said: dict[str, int | str | None] = {
+        "precision": precision,
         "graph_variant": graph_variant,
         "sequence_length": sequence_length,
         "batch_size": batch_size,
@@ -207,7 +210,7 @@ def choose_slice(
             Target(
                 str(named["provider"]),
                 int(named["threads"]),
-                str(named["precision"]),  # type: ignore[arg-type] # checked there
+                precision,
                 graph_variant,
                 str(named["provider_options"]),
             ),

@@ -10,7 +10,6 @@ import typer
 
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
-from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, check_apart, sha256_bytes, sha256_file
 from supernet.architecture import Architecture
 from supernet.encoder import ENCODER_FILE, load_encoder
@@ -27,7 +26,7 @@ from supernet.tokenizer_files import (
     check_tokenizer_files,
     read_tokenizer_files,
 )
-from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.variants import GRAPH_VARIANTS, check_form
 
 
 def extract_model(
@@ -79,15 +78,19 @@ def export_model(
     model: Annotated[Path, typer.Option(help="Folder of the encoder.")],
     out: Annotated[Path, typer.Option(help="Folder of the model.")],
     graph_variant: Annotated[
-        str, typer.Option(help=f"{' or '.join(GRAPH_VARIANTS)}: the one that was profiled.")
+        str, typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}: the one that was profiled.")
     ] = "plain",
+    precision: Annotated[
+        str,
+        typer.Option(help="Of model.onnx: fp32, int8 (CPUs), fp16 (GPUs): the one profiled."),
+    ] = "fp32",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
     version: VersionOption = False,
 ) -> Answer:
     """Writes an encoder for ONNX Runtime and for transformers, with tokenizer and model card."""
     del json, version  # the frame around every command reads them
-    variant = _graph_variant(graph_variant)
+    check_form(graph_variant, precision)
     check_apart(out, {"the encoder's own folder": model})
     encoder, extra = load_encoder(model)
     with contextlib.suppress(LookupError, TypeError):  # an encoder of unknown origin
@@ -97,7 +100,8 @@ def export_model(
     request = {
         "encoder": sha256_file(model / ENCODER_FILE),
         "tokenizer": {name: sha256_bytes(found) for name, found in tokenizer_files.items()},
-        "graph_variant": variant,
+        "graph_variant": graph_variant,
+        "precision": precision,
     }
     files = model_files(encoder.architecture, list(tokenizer_files))
     folder = OutputFolder.claim(out, "export-model", request, files=files, overwrite=overwrite)
@@ -107,7 +111,8 @@ def export_model(
     found = write_model_folder(
         out,
         encoder,
-        variant=variant,
+        variant=graph_variant,  # type: ignore[arg-type] # checked above
+        precision=precision,  # type: ignore[arg-type]
         tokenizer_files=tokenizer_files,
         card=ModelCard.from_facts(extra),
     )
@@ -115,18 +120,11 @@ def export_model(
     return _export_answer(found)
 
 
-def _graph_variant(name: str) -> GraphVariant:
-    for variant in GRAPH_VARIANTS:
-        if variant == name:
-            return variant
-    raise InputError(f"no --graph-variant {name}: use {' or '.join(GRAPH_VARIANTS)}")
-
-
 def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answer:
     option = ", trust_remote_code=True" if found.form == "custom-code" else ""
     lines = [
-        f"{found.architecture}: model.onnx ({found.graph_variant}), and for transformers "
-        f"AutoModel.from_pretrained({str(found.path)!r}{option})",
+        f"{found.architecture}: model.onnx ({found.graph_variant}, {found.precision}), and for "
+        f"transformers AutoModel.from_pretrained({str(found.path)!r}{option})",
         f"{found.path} was finished before; nothing was written"
         if finished_before
         else f"wrote {found.path}",
@@ -136,6 +134,7 @@ def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answ
         "architecture": str(found.architecture),
         "form": found.form,
         "graph_variant": found.graph_variant,
+        "precision": found.precision,
         "onnx_sha256": found.onnx_sha256,
         "finished_before": finished_before,
     }

@@ -11,7 +11,23 @@ from supernet.architecture import Architecture, to_matrix
 from supernet.cost import parameters
 from supernet.encoder import Encoder
 from supernet.tokenizer_files import TOKENIZER_FILE, VOCABULARY_FILE
-from supernet.variants import GraphVariant
+from supernet.variants import GraphVariant, Precision
+
+_PRECISION_NAMES: Mapping[Precision, str] = {
+    "fp32": "float32",
+    "fp16": "fp16 (`model.safetensors` is float32)",
+    "int8": "int8 (`model.safetensors` is float32)",
+}
+# How `model.onnx` was made from the weights beside it.
+_PRECISION_NOTES: Mapping[Precision, str] = {
+    "fp32": "",
+    "fp16": " Its weights are those of `model.safetensors`, rounded to half precision: for GPUs, "
+    "CPUs run it slower than float32.",
+    "int8": " The weights of its linear layers and its word embedding are those of "
+    "`model.safetensors`, rounded to 8 bits (symmetric, one scale for each output channel and for "
+    "each word; no calibration data); what linear layers read is quantised as it runs. So its "
+    "outputs differ a little from those of `model.safetensors`, which is float32.",
+}
 
 _UNVERIFIED = "not verified yet: nobody has measured this file on a device"
 
@@ -55,6 +71,7 @@ def render_card(
     *,
     stock: Architecture | None,
     variant: GraphVariant,
+    precision: Precision = "fp32",
     tokenizer_files: Mapping[str, bytes],
     lowercase: bool,
 ) -> str:
@@ -65,6 +82,7 @@ def render_card(
         encoder: the model.
         stock: the shape of its stock form; None where the folder holds code of its own.
         variant: that of `model.onnx`.
+        precision: that of `model.onnx`.
         tokenizer_files: by name.
         lowercase: whether the tokenizer lowers case; used where it is a vocabulary alone.
     """
@@ -73,12 +91,13 @@ def render_card(
         f"# BERT encoder {encoder.architecture}",
         "A small BERT encoder, chosen and exported by autotinybert. It turns tokens into hidden "
         "states; it has neither a pooler nor a head.",
-        _table(_rows(card, encoder, variant)),
+        _table(_rows(card, encoder, variant, precision)),
         "## Run it with ONNX Runtime",
         "`model.onnx` is the file to deploy: the encoder in its true shape. Inputs `input_ids`, "
         "`attention_mask`, `token_type_ids`, int64 `[batch, sequence]`, both axes dynamic; output "
         f"`last_hidden_state`, float32 `[batch, sequence, {encoder.architecture.hidden_size}]`. "
-        + _runtime_note(variant),
+        + _runtime_note(variant, precision)
+        + _PRECISION_NOTES[precision],
         _onnx_example(encoder, tokenizer_files, lowercase=lowercase),
         "## Load it with transformers",
         _form_note(encoder.architecture, stock),
@@ -96,7 +115,9 @@ def _front_matter(card: ModelCard) -> str:
     return "\n".join([*lines, "tags:", "- bert", "- onnx", "- autotinybert", "---"])
 
 
-def _rows(card: ModelCard, encoder: Encoder, variant: GraphVariant) -> list[tuple[str, str]]:
+def _rows(
+    card: ModelCard, encoder: Encoder, variant: GraphVariant, precision: Precision
+) -> list[tuple[str, str]]:
     shape = encoder.architecture
     count = parameters(
         to_matrix([shape]), vocab_size=encoder.vocab_size, max_positions=encoder.max_positions
@@ -105,7 +126,7 @@ def _rows(card: ModelCard, encoder: Encoder, variant: GraphVariant) -> list[tupl
         ("Architecture", f"`{shape}` (layers-hidden-FFN-heads-QKV)"),
         ("Parameters", f"{int(count[0]):,}"),
         ("Vocabulary, longest sequence", f"{encoder.vocab_size:,}, {encoder.max_positions:,}"),
-        ("Graph variant of `model.onnx`", f"`{variant}`, float32"),
+        ("Graph variant of `model.onnx`", f"`{variant}`, {_PRECISION_NAMES[precision]}"),
     ]
     for name, value in (
         ("Teacher", card.teacher),
@@ -126,9 +147,11 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _runtime_note(variant: GraphVariant) -> str:
+def _runtime_note(variant: GraphVariant, precision: Precision) -> str:
     if variant == "attention":
         return "It uses `com.microsoft.Attention`, which only ONNX Runtime has."
+    if precision == "int8":
+        return "It uses `com.microsoft.MatMulIntegerToFloat`, which only ONNX Runtime has."
     return "It uses ONNX's own operators, opset 20."
 
 

@@ -1,12 +1,17 @@
 """The model folder: what a user gets in the end.
 
-- `model.onnx`: the encoder in its true shape, the file to deploy
-- `model.safetensors`, `config.json`: the same for transformers. Where the shape allows, a stock
-  `BertModel` (see `supernet.stock_form`); otherwise `modeling_autotinybert.py` lies beside them and
-  `AutoModel` loads it with `trust_remote_code=True`
+- `model.onnx`: the encoder in its true shape, the file to deploy, in the precision asked for
+- `model.safetensors`, `config.json`: the same for transformers, always float32. Where the shape
+  allows, a stock `BertModel` (see `supernet.stock_form`); otherwise `modeling_autotinybert.py` lies
+  beside them and `AutoModel` loads it with `trust_remote_code=True`
 - the tokenizer's files, and `README.md`, the model card
 
 `config.json` tells the true architecture under `autotinybert`, in both forms.
+
+History of that section's format:
+
+1. The first; `model.onnx` is fp32.
+2. `precision` of `model.onnx`.
 """
 
 from __future__ import annotations
@@ -39,10 +44,10 @@ from supernet.tokenizer_files import (
     default_tokenizer_class,
     tokenizer_settings,
 )
-from supernet.variants import GraphVariant
+from supernet.variants import PRECISIONS, GraphVariant, Precision
 from supernet.weights import FloatArray
 
-FORMAT = 1
+FORMAT = 2
 
 ONNX_FILE = "model.onnx"
 WEIGHTS_FILE = "model.safetensors"
@@ -79,6 +84,7 @@ class ModelFolder:
         architecture: the encoder's true shape.
         form: whether a stock `BertModel` holds it.
         graph_variant: that of `model.onnx`.
+        precision: that of `model.onnx`; the other weights are float32.
         onnx_sha256: of `model.onnx`, checked.
     """
 
@@ -86,6 +92,7 @@ class ModelFolder:
     architecture: Architecture
     form: Form
     graph_variant: str
+    precision: Precision
     onnx_sha256: str
 
 
@@ -100,6 +107,7 @@ def write_model_folder(
     encoder: Encoder,
     *,
     variant: GraphVariant,
+    precision: Precision = "fp32",
     tokenizer_files: Mapping[str, bytes],
     card: ModelCard,
 ) -> ModelFolder:
@@ -109,6 +117,7 @@ def write_model_folder(
         folder: the folder.
         encoder: the model.
         variant: how `model.onnx` is written down.
+        precision: what it computes products in.
         tokenizer_files: by name, as `read_tokenizer_files` gives them.
         card: what `README.md` says besides.
 
@@ -123,10 +132,14 @@ def write_model_folder(
     config = _config(encoder, stock)
     if "tokenizer_class" not in settings:
         config["tokenizer_class"] = default_tokenizer_class(tokenizer_files)
-    onnx_sha256 = _write_onnx(folder / ONNX_FILE, encoder, weights, variant)
+    content = onnx_content(encoder, variant=variant, precision=precision)
+    with whole_binary_file(folder / ONNX_FILE) as file:
+        file.write(content)
+    onnx_sha256 = sha256_bytes(content)
     config["autotinybert"] = {
         "architecture": str(encoder.architecture),
         "graph_variant": variant,
+        "precision": precision,
         "onnx_sha256": onnx_sha256,
         "format": FORMAT,
     }
@@ -135,14 +148,15 @@ def write_model_folder(
     files = {**tokenizer_files, WEIGHTS_FILE: safetensors_bytes(weights)}
     if stock is None:
         files[CODE_FILE] = Path(__file__).with_name(CODE_FILE).read_bytes()
-    for name, content in files.items():
+    for name, found in files.items():
         with whole_binary_file(folder / name) as file:
-            file.write(content)
+            file.write(found)
     text = render_card(
         card,
         encoder,
         stock=stock,
         variant=variant,
+        precision=precision,
         tokenizer_files=tokenizer_files,
         lowercase=bool(settings.get("do_lower_case", True)),
     )
@@ -177,6 +191,7 @@ def load_model_folder(folder: Path) -> ModelFolder:
             architecture=Architecture.parse(ours["architecture"]),
             form="stock" if config["model_type"] == "bert" else "custom-code",
             graph_variant=ours["graph_variant"],
+            precision=_precision(ours.get("precision", "fp32")),
             onnx_sha256=ours["onnx_sha256"],
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -205,11 +220,18 @@ def without_denormals(weights: Mapping[str, FloatArray]) -> dict[str, FloatArray
     return flushed
 
 
-def _write_onnx(
-    path: Path, encoder: Encoder, weights: Mapping[str, FloatArray], variant: GraphVariant
-) -> str:
-    """Writes the graph and returns the SHA-256 of the file."""
-    size = sum(value.nbytes for value in weights.values())
+def onnx_content(encoder: Encoder, *, variant: GraphVariant, precision: Precision) -> bytes:
+    """The bytes of `model.onnx`; equal encoders give equal bytes.
+
+    Args:
+        encoder: the model, float32.
+        variant: which graph of it.
+        precision: what products are computed in; for int8 the weights are quantised here.
+
+    Raises:
+        InputError: if the model is too large for one ONNX file.
+    """
+    size = sum(value.nbytes for value in encoder.weights.values())
     if size > _LARGEST_PROTOBUF:
         raise InputError(
             f"{encoder.architecture} has {size / 2**30:.1f} GiB of weights, one ONNX file holds "
@@ -218,13 +240,19 @@ def _write_onnx(
     graph = build_encoder(
         encoder.architecture,
         variant=variant,
-        weights=weights,
+        precision=precision,
+        weights=without_denormals(encoder.weights),
         layer_norm_epsilon=encoder.layer_norm_epsilon,
     )
-    content = graph.model.SerializeToString()
-    with whole_binary_file(path) as file:
-        file.write(content)
-    return sha256_bytes(content)
+    content: bytes = graph.model.SerializeToString()
+    return content
+
+
+def _precision(name: object) -> Precision:
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise ValueError(f"no precision {name!r}")
 
 
 def _config(encoder: Encoder, stock: Architecture | None) -> dict[str, Any]:

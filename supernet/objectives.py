@@ -151,14 +151,25 @@ def distillation_loss(
         variance: the unit of each term.
     """
     assert output.scores is not None, "the objective needs the scores of the last layer"
-    keep = signals.mask.to(output.scores.dtype)
-    pairs = keep[:, None, :, None] * keep[:, None, None, :]  # [B, 1, S, S]
-    error = (output.scores - signals.scores).square() * pairs
-    scores = error.sum() / (pairs.sum() * output.scores.shape[1])
-    hidden_size = output.last_hidden_state.shape[-1]
-    projected = F.linear(
-        output.last_hidden_state, projection.weight[:, :hidden_size], projection.bias
+    return DistillationLoss(
+        scores_loss(output.scores, signals, variance),
+        hidden_loss(output.last_hidden_state, projection, signals, variance),
     )
+
+
+def scores_loss(scores: Tensor, signals: TeacherSignals, variance: TeacherVariance) -> Tensor:
+    """The term for the attention scores of the last layer, `[B, h, S, S]`."""
+    keep = signals.mask.to(scores.dtype)
+    pairs = keep[:, None, :, None] * keep[:, None, None, :]  # [B, 1, S, S]
+    error = (scores - signals.scores).square() * pairs
+    return error.sum() / (pairs.sum() * scores.shape[1]) / variance.scores
+
+
+def hidden_loss(
+    hidden: Tensor, projection: nn.Linear, signals: TeacherSignals, variance: TeacherVariance
+) -> Tensor:
+    """The term for the last hidden state, `[B, S, d]`."""
+    keep = signals.mask.to(hidden.dtype)
+    projected = F.linear(hidden, projection.weight[:, : hidden.shape[-1]], projection.bias)
     error = (projected - signals.hidden).square() * keep[..., None]
-    hidden = error.sum() / (keep.sum() * projected.shape[-1])
-    return DistillationLoss(scores / variance.scores, hidden / variance.hidden)
+    return error.sum() / (keep.sum() * projected.shape[-1]) / variance.hidden

@@ -26,6 +26,7 @@ TORCH_HALF = frozenset(
         "model",
         "modeling_autotinybert",
         "objectives",
+        "onnx_score",
         "student_folder",
         "supernet_folder",
         "training",

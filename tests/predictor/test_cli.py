@@ -15,6 +15,8 @@ from autotinybert.command import run_command
 from device_profiles.profile import LATENCIES_FILE
 from device_profiles.target import Target, Workload
 from predictor.cli import fit_predictor, predict_latency
+from predictor.store import load_predictor
+from supernet.architecture import Architecture, to_matrix
 
 MakeProfile = Callable[..., Path]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -128,6 +130,29 @@ def test_rows_of_several_workloads_are_each_predicted_under_their_own(
     code, _, error = cli(predict_latency, "--predictor", predictor, "--csv", shapes)
     assert code == 2
     assert "64 tokens, batch 1, 2 threads, fp32, plain was not measured" in error
+
+
+def test_rows_of_both_precisions_are_each_predicted_under_their_own(
+    cli: Cli, make_profile: MakeProfile, tmp_path: Path
+) -> None:
+    profile = make_profile(targets=[Target(), Target(precision="int8")])
+    predictor = fit_of(cli, profile, tmp_path / "predictor")
+    shape = Architecture(4, 312, 1200, 12, 312)
+    line = ",".join(map(str, shape.row))
+    shapes = tmp_path / "shapes.csv"
+    shapes.write_text(f"{COLUMNS},precision\n{line},fp32\n{line},int8\n")
+    code, text, _ = cli(predict_latency, "--predictor", predictor, "--csv", shapes, "--json")
+    assert code == 0
+    rows = {row["precision"]: row["latency_ms"] for row in json.loads(text)["rows"]}
+    for part in load_predictor(predictor).slices:
+        (precision,) = [name for name in rows if name in part.slice]
+        expected = part.predict(to_matrix([shape]), "quiet").latency_ms[0]
+        assert rows.pop(precision) == pytest.approx(expected)
+    assert not rows
+    shapes.write_text(f"{COLUMNS},precision\n{line},fp16\n")
+    code, _, error = cli(predict_latency, "--predictor", predictor, "--csv", shapes)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "1 thread, fp16, plain was not measured" in error
 
 
 def test_empty_target_fields_are_predicted_as_the_default(

@@ -130,6 +130,8 @@ def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) ->
         (("--sequence-length", 513), "sequence length must be an integer from 1 to 512"),
         (("--batch-size", -1), "batch size must be an integer from 1"),
         (("--graph-variant", "magic"), "use plain, folded, attention"),
+        (("--precision", "int4"), "no precision 'int4': use fp32, fp16, int8"),
+        (("--precision", "int8", "--precision", "fp16"), "fp16 on a CPU"),
         (("--space", "atlantis"), "no space 'atlantis': use kd, mlm, hf-native"),
         (("--configs", 0), "see profile-device --help"),
         (("--minutes", "soon"), "see profile-device --help"),

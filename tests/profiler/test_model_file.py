@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from autotinybert.errors import InputError
-from device_profiles.target import Configuration, Workload
+from device_profiles.target import Configuration, Target, Workload
 from profiler.model_file import WORD_TABLE, ModelFile
 from supernet.architecture import Architecture
 from supernet.onnx_graph import build_encoder
@@ -35,6 +35,18 @@ def test_an_exported_file_runs_under_a_workload_with_tokens_that_it_knows(tmp_pa
     run = file.open(Configuration(ARCHITECTURE, Workload(2, 16)), np.random.default_rng(0))
     output: Any = run()
     assert np.array(output).shape == (1, 2, 16, ARCHITECTURE.hidden_size)
+    assert np.isfinite(output).all()
+
+
+def test_an_int8_file_runs_with_tokens_that_it_knows() -> None:
+    rng = np.random.default_rng(0)
+    shapes = weight_shapes(ARCHITECTURE, vocab_size=VOCAB_SIZE, max_positions=16)
+    weights = {name: rng.normal(0, 0.02, shape).astype("f4") for name, shape in shapes.items()}
+    model = build_encoder(ARCHITECTURE, precision="int8", weights=weights).model
+    file = ModelFile(model.SerializeToString(), "")
+    assert file.vocab_size() == VOCAB_SIZE
+    configuration = Configuration(ARCHITECTURE, Workload(2, 16), Target(precision="int8"))
+    output: Any = file.open(configuration, np.random.default_rng(0))()
     assert np.isfinite(output).all()
 
 

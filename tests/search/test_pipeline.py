@@ -30,7 +30,7 @@ from profiler.campaign import run_campaign
 from profiler.host import host_facts
 from profiler.plan import make_plan, sample_architectures
 from search.candidates import ordered_candidates
-from search.cli import verify_into
+from search.cli import prepare_score, scored, verify_into
 from search.constraints import Budget, parse_latency
 from search.evaluation import Evaluation
 from search.exported_model import ExportedModel
@@ -40,7 +40,7 @@ from search.path_request import PathRequest
 from search.pipeline import COMMANDS, WholePath
 from search.pipeline_cli import run_path
 from search.report import path_report
-from search.result import Candidate
+from search.result import Candidate, load_search
 from search.stages import Stages, command_line
 from search.verification_plan import VerificationPlan
 from search.verification_result import VERIFICATION_FILE
@@ -111,7 +111,7 @@ class Bench:
         plan = make_plan(
             shapes,
             workloads=[Workload()],
-            targets=[Target()],
+            targets=[Target(precision=options["precision"][0])],
             rivals=False,
             seed=options["seed"],
             references=references,
@@ -153,15 +153,17 @@ class Bench:
             DeviceProfile.load(profile),
             budget,
             workload=Workload(),
-            target=Target(),
+            target=Target(precision=exported.precision),
         )
+        beside = options["score_with"]
+        scorer = None if beside is None else prepare_score(exported, beside)
         factor, machine = self._slowdown(self._verified), self.machine
         self._verified += 1
         device = self._make_device(
             seed=3, slowdown=lambda *where: machine * (factor if where[-1] else 1.0)
         )
         device.host = self._host
-        return verify_into(
+        answer = verify_into(
             out,
             plan,
             device.open,
@@ -169,6 +171,7 @@ class Bench:
             sleep_s=device.sleep_s,
             max_wait_s=0.0,
         )
+        return answer if scorer is None else scored(answer, out, scorer)
 
 
 @pytest.fixture
@@ -186,6 +189,7 @@ def request_of(teacher_folder: Path, text_file: Path) -> Callable[..., PathReque
             "sequence_length": 128,
             "batch_size": 1,
             "threads": 1,
+            "precision": "fp32",
             "graph_variant": "plain",
             "training_sequence_length": 16,
             "max_megabytes": None,
@@ -250,6 +254,35 @@ def test_the_path_ends_with_a_verified_model_and_a_report(
     assert "What was searched" in page
     assert "train-supernet --teacher" in page
     assert not re.search(r'(src|href)="(?!#|data:)', page), "no request leaves the file"
+
+
+def test_the_path_in_int8_hands_out_an_int8_file_that_was_scored_as_itself(
+    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+) -> None:
+    out = tmp_path / "out"
+    request = request_of(precision="int8")
+    path = path_in(out, request, Bench(make_bench, slowdown=lambda _: 1.0))
+    tries = path.run()
+    assert [found.outcome for found in tries] == ["passed"]
+    assert {row[3] for row in DeviceProfile.load(path.profile).measurements.slices} == {"int8"}
+    assert load_search(out / "search").facts["slice"]["precision"] == "int8"
+    model = load_model_folder(out / "model")
+    assert model.precision == tries[0].verification["precision"] == "int8"
+
+    outcome = outcome_of(path, tries)
+    losses = outcome["file_score"]["splits"]["test"]
+    assert outcome["file_score"]["model_sha256"] == model.onnx_sha256
+    assert losses["float32"]["loss"] == pytest.approx(outcome["held_out_loss"]["test"], rel=1e-5)
+    assert losses["file"]["loss"] == pytest.approx(losses["float32"]["loss"], rel=0.1)
+    said = f"{losses['file']['loss']:.3f} on the test split (in float32 "
+    assert "held-out distillation loss of the int8 file: " in outcome_text(outcome)
+    assert said in outcome_text(outcome)
+    page = path_report(path, tries, outcome)
+    assert said in page
+    assert "held-out loss of the int8 file; 0 is the teacher" in page
+    assert "--precision int8" in page, "what is shown can be typed again"
+    card = (out / "model" / "README.md").read_text()
+    assert f"{losses['file']['loss']:.3f} for `model.onnx`" in card
 
 
 def test_what_is_finished_is_not_done_again(
@@ -463,6 +496,7 @@ def checked_of(teacher_folder: Path, text_file: Path) -> Callable[..., CheckedRe
             "sequence_length": 128,
             "batch_size": 1,
             "threads": 1,
+            "precision": "fp32",
             "graph_variant": "plain",
             "training_sequence_length": 16,
             "max_megabytes": None,

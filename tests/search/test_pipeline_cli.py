@@ -96,6 +96,8 @@ def test_a_teacher_that_is_not_whole_is_one_line_and_nothing_is_written(
         ({"sequence-length": 256}, "reads up to 128 tokens, and so will its slices"),
         ({"threads": 0}, "threads must be an integer from 1"),
         ({"graph-variant": "magic"}, "no graph variant 'magic'"),
+        ({"precision": "int4"}, "no precision 'int4'"),
+        ({"precision": "fp16"}, "fp16 on a CPU"),
         ({"supernet-minutes": 0}, "minutes must be above 0"),
         ({"train-minutes": "nan"}, "minutes must be above 0"),
         ({"training-sequence-length": 256}, "too long for the teacher"),

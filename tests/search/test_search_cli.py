@@ -12,7 +12,7 @@ import pytest
 from autotinybert.command import run_command
 from device_profiles.measurements import architecture_columns
 from device_profiles.table import read_table
-from device_profiles.target import Workload
+from device_profiles.target import Target, Workload
 from predictor.cli import fit_predictor
 from predictor.store import load_predictor
 from profiler.host import host_facts
@@ -321,6 +321,25 @@ def test_of_several_workloads_one_is_chosen(
         assert json.loads(text)["slice"]["sequence_length"] == tokens
         feasible[tokens] = json.loads(text)["feasible"]
     assert feasible[32] > feasible[128]
+
+
+def test_of_several_precisions_one_is_chosen(
+    search: Cli, make_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    targets = [Target(), Target(precision="int8")]
+    profile = make_profile(host=host_facts(), targets=targets)
+    predictor = tmp_path / "predictor"
+    fit_predictor([profile], out=predictor)
+    options = (*BUDGET, "--evaluations", 3)
+    code, _, error = search(*options, predictor=predictor)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--precision or --graph-variant" in error
+    code, _, error = search(*options, "--precision", "fp16", predictor=predictor)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "precision fp16 was not profiled" in error
+    code, text, _ = search(*options, "--precision", "int8", "--json", predictor=predictor)
+    assert code == 0
+    assert json.loads(text)["slice"]["precision"] == "int8"
 
 
 @pytest.mark.parametrize(

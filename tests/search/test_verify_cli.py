@@ -26,13 +26,15 @@ from device_profiles.visits import rows_of
 from profiler.campaign import run_campaign
 from profiler.host import host_facts
 from profiler.plan import Plan
-from search.cli import verify_into, verify_model
+from search.cli import prepare_score, scored, verify_into, verify_model
 from search.constraints import Budget
 from search.exported_model import ExportedModel
+from search.file_score import SCORE_FILE, load_score
 from search.verification import JOURNAL_FILE, local_worker
 from search.verification_plan import VerificationPlan, choose_slice
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture
+from supernet.cli import export_model, extract_model
 from supernet.onnx_graph import build_encoder
 from supernet.published import MINILM_L6
 from supernet.weights import weight_shapes
@@ -187,6 +189,8 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
         ({"architecture": "5-6"}, "'5-6' is no architecture"),
         ({"graph_variant": "magic"}, "no graph variant 'magic'"),
         ({"graph_variant": "attention"}, "graph variant attention was not profiled"),
+        ({"precision": "int8"}, "precision int8, graph variant plain was not profiled"),
+        ({"precision": "int4"}, "config.json is damaged (no precision 'int4')"),
     ],
 )
 def test_a_folder_that_is_not_as_it_was_exported_is_refused(
@@ -220,7 +224,7 @@ def test_workload_and_target_are_the_only_ones_profiled_or_those_that_are_said(
     make_profile: Callable[..., Path],
 ) -> None:
     one = DeviceProfile.load(make_profile("one", configs=2, workloads=[Workload(2, 64)]))
-    assert choose_slice(one, graph_variant="plain") == (Workload(2, 64), Target())
+    assert choose_slice(one, graph_variant="plain", precision="fp32") == (Workload(2, 64), Target())
     several = DeviceProfile.load(
         make_profile(
             "several",
@@ -230,12 +234,14 @@ def test_workload_and_target_are_the_only_ones_profiled_or_those_that_are_said(
         )
     )
     with pytest.raises(InputError, match=r"has several workloads and targets \(32 tokens"):
-        choose_slice(several, graph_variant="plain", threads=2)
-    chosen = choose_slice(several, graph_variant="plain", sequence_length=64, threads=2)
+        choose_slice(several, graph_variant="plain", precision="fp32", threads=2)
+    chosen = choose_slice(
+        several, graph_variant="plain", precision="fp32", sequence_length=64, threads=2
+    )
     assert chosen == (Workload(1, 64), Target(threads=2))
     gpu = Target(provider=CUDA_PROVIDER, provider_options="use_tf32=0")
     profiled = DeviceProfile.load(make_profile("gpu", configs=2, targets=[gpu]))
-    assert choose_slice(profiled, graph_variant="plain") == (Workload(), gpu)
+    assert choose_slice(profiled, graph_variant="plain", precision="fp32") == (Workload(), gpu)
 
 
 def test_a_file_is_verified_on_the_cpus_that_its_profile_was_pinned_to(plan_of: Any) -> None:
@@ -247,6 +253,16 @@ def test_a_file_is_verified_on_the_cpus_that_its_profile_was_pinned_to(plan_of: 
             assert worker.host["pinned_cpus"] == pinned
         finally:
             worker.close()
+
+
+def test_the_slice_of_a_profile_is_the_one_of_the_files_precision(
+    make_profile: Callable[..., Path],
+) -> None:
+    targets = [Target(), Target(precision="int8")]
+    profile = DeviceProfile.load(make_profile(configs=2, targets=targets))
+    for target in targets:
+        chosen = choose_slice(profile, graph_variant="plain", precision=target.precision)
+        assert chosen == (Workload(), target)
 
 
 @pytest.fixture
@@ -317,3 +333,48 @@ def test_a_real_file_is_measured_by_real_children(
     assert [record["kind"] for record in records] == ["verification", *["visit"] * 4, "verdict"]
     code, text, _ = cli(*command)
     assert (code, json.loads(text)["finished_before"]) == (0, True)
+
+
+def test_a_file_is_measured_and_scored_by_one_command(
+    tmp_path: Path, make_profile: Callable[..., Path], make_bench: Any, supernet_folder: Path
+) -> None:
+    encoder, exported = tmp_path / "encoder", tmp_path / "exported"
+    extract_model(supernet=supernet_folder, architecture="2-128-256-12-180", out=encoder)
+    export_model(model=encoder, out=exported)
+    model = ExportedModel.read(exported)
+    plan = VerificationPlan.make(
+        model,
+        DeviceProfile.load(make_profile(configs=4)),
+        Budget(max_latency_ms=20.0),
+        workload=Workload(),
+        target=Target(),
+    )
+    out = tmp_path / "out"
+    bench = make_bench()
+    answer = scored(into(out, plan, bench), out, prepare_score(model, encoder))
+    assert answer.exit_code == 0
+    assert "passed: p50 is " in str(answer.text)
+    assert "held-out distillation loss of the fp32 file: " in str(answer.text)
+    assert answer.data["held_out"] == load_score(out)["splits"]
+    again = scored(into(out, plan, make_bench()), out, prepare_score(model, encoder))
+    assert again.data == {**answer.data, "finished_before": True}
+    other = VerificationPlan.make(
+        model,
+        DeviceProfile.load(tmp_path / "profile"),
+        Budget(max_latency_ms=30.0),
+        workload=Workload(),
+        target=Target(),
+    )
+    into(out, other, make_bench(), overwrite=True)
+    assert not (out / SCORE_FILE).exists(), "what another request left is gone"
+
+
+def test_an_encoder_that_was_not_exported_is_refused_before_anything_is_measured(
+    tmp_path: Path, cli: Cli, make_profile: Callable[..., Path], make_model: Callable[..., Path]
+) -> None:
+    out = tmp_path / "out"
+    folders = ("--model", make_model(), "--profile", make_profile(configs=2), "--out", out)
+    code, stdout, error = cli(*folders, "--max-latency", "1s", "--score-with", tmp_path)
+    assert (code, stdout, error.count("\n")) == (2, "", 1)
+    assert "no encoder in" in error
+    assert not out.exists()

@@ -15,14 +15,16 @@ from autotinybert.files import read_signed_json
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_whole_path_survives_a_kill_and_hands_out_nothing_that_was_not_verified(
-    tmp_path: Path, teacher_folder: Path, text_file: Path
+    tmp_path: Path, teacher_folder: Path, text_file: Path, precision: str
 ) -> None:
     target = {"x86_64": "cpu-x86", "aarch64": "cpu-arm"}[os.uname().machine]
     out = tmp_path / "out"
     command: list[str | Path] = [
         *(sys.executable, "-m", "search.pipeline_cli", "--json"),
         *("--teacher", teacher_folder, "--target", target, "--corpus", text_file),
+        *("--precision", precision),
         # A speed-up is a ratio to what is measured beside it: a noisy machine can be judged, too.
         *("--speedup", "20", "--training-sequence-length", "16", "--configs", "20"),
         *("--supernet-minutes", "0.05", "--train-minutes", "0.05", "--evaluations", "8"),
@@ -48,6 +50,7 @@ def test_the_whole_path_survives_a_kill_and_hands_out_nothing_that_was_not_verif
         )
         assert verification["outcome"] == "passed"
         assert verification["speedup_lower"] >= 20
+        assert verification["precision"] == answer["file_score"]["precision"] == precision
         again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert json.loads(again.stdout)["finished_before"]
     else:

@@ -11,6 +11,7 @@ import pytest
 from autotinybert.command import run_command
 from supernet.cli import export_model
 from supernet.encoder import Encoder, save_encoder
+from supernet.model_folder import load_model_folder
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -47,6 +48,7 @@ def test_an_encoder_is_exported_and_the_same_command_leaves_it_alone(
     answer = json.loads(text)
     assert answer["architecture"] == "2-36-50-3-24"
     assert (answer["form"], answer["graph_variant"]) == ("stock", "plain")
+    assert answer["precision"] == "fp32"
     assert not answer["finished_before"]
     assert "| Teacher | MiniLM |" in (out / "README.md").read_text()
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -112,7 +114,10 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
     assert "no encoder in" in refused("--model", tmp_path, "--out", out)
     request = ("--model", encoder_folder, "--out", out)
-    assert "use plain or attention" in refused(*request, "--graph-variant", "fused")
+    assert "use plain, folded, attention" in refused(*request, "--graph-variant", "fused")
+    assert "no precision 'int4': use fp32, fp16, int8" in refused(*request, "--precision", "int4")
+    both = ("--graph-variant", "attention", "--precision", "int8")
+    assert "no int8 graph of the variant attention" in refused(*request, *both)
     (encoder_folder / "vocab.txt").write_text("\n".join(f"w{index}" for index in range(98)))
     assert "token id 97" in refused(*request)
     for name in ("vocab.txt", "tokenizer.json"):
@@ -126,3 +131,21 @@ def test_the_encoder_is_never_written_over(cli: Cli, encoder_folder: Path) -> No
     assert code == 2
     assert "encoder's own folder" in error
     assert sorted(encoder_folder.iterdir()) == before
+
+
+def test_an_int8_model_is_smaller_says_so_and_keeps_its_float32_weights(
+    cli: Cli, tmp_path: Path, encoder_folder: Path
+) -> None:
+    outs = {name: tmp_path / name for name in ("fp32", "int8")}
+    for name, out in outs.items():
+        code, text, _ = cli("--model", encoder_folder, "--out", out, "--precision", name, "--json")
+        assert (code, json.loads(text)["precision"]) == (0, name)
+        assert load_model_folder(out).precision == name
+    sizes = {name: (out / "model.onnx").stat().st_size for name, out in outs.items()}
+    assert sizes["int8"] < sizes["fp32"]
+    weights = {(out / "model.safetensors").read_bytes() for out in outs.values()}
+    assert len(weights) == 1
+    assert "one scale for each output channel" in (outs["int8"] / "README.md").read_text()
+    code, _, error = cli("--model", encoder_folder, "--out", outs["int8"])
+    assert code == 2
+    assert 'precision was "int8"' in error

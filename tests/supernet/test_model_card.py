@@ -7,7 +7,7 @@ import pytest
 from supernet.encoder import Encoder
 from supernet.model_card import ModelCard, render_card
 from supernet.stock_form import stock_architecture
-from supernet.variants import GraphVariant
+from supernet.variants import GraphVariant, Precision
 
 Make = Callable[..., Encoder]
 
@@ -17,6 +17,7 @@ def render(
     card: ModelCard | None = None,
     *,
     variant: GraphVariant = "plain",
+    precision: Precision = "fp32",
     files: tuple[str, ...] = ("tokenizer.json",),
 ) -> str:
     return render_card(
@@ -24,6 +25,7 @@ def render(
         encoder,
         stock=stock_architecture(encoder.architecture),
         variant=variant,
+        precision=precision,
         tokenizer_files=dict.fromkeys(files, b""),
         lowercase=False,
     )
@@ -77,6 +79,17 @@ def test_the_form_decides_how_the_card_loads_it(random_encoder: Make) -> None:
 def test_the_card_names_what_the_graph_needs(random_encoder: Make, variant: GraphVariant) -> None:
     text = render(random_encoder("2-36-50-3-24"), variant=variant)
     assert ("com.microsoft.Attention" in text) == (variant == "attention")
+
+
+def test_the_card_says_how_the_file_was_made_from_the_float32_weights(random_encoder: Make) -> None:
+    encoder = random_encoder("2-36-50-3-24")
+    quantised = render(encoder, precision="int8")
+    assert "| `plain`, int8 (`model.safetensors` is float32) |" in quantised
+    assert "one scale for each output channel" in quantised
+    assert "com.microsoft.MatMulIntegerToFloat" in quantised
+    assert "| `plain`, float32 |" in render(encoder)
+    assert "8 bits" not in render(encoder)
+    assert "rounded to half precision: for GPUs" in render(encoder, precision="fp16")
 
 
 def test_a_vocabulary_alone_is_read_as_the_tokenizer_was(random_encoder: Make) -> None:

@@ -227,7 +227,8 @@ def test_the_config_tells_the_true_shape_in_both_forms(
             "architecture": shape,
             "graph_variant": variant,
             "onnx_sha256": found.onnx_sha256,
-            "format": 1,
+            "precision": "fp32",
+            "format": 2,
         }
         assert config["layer_norm_eps"] == EPSILONS[shape]
         assert ("auto_map" in config) == (found.form == "custom-code")
@@ -278,9 +279,7 @@ def test_a_tokenizer_that_does_not_fit_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_encoder_too_large_for_one_file_is_refused(
-    tmp_path: Path, random_encoder: Make, tokenizer_files: Files
-) -> None:
+def test_an_encoder_too_large_for_one_file_is_refused(random_encoder: Make) -> None:
     encoder = random_encoder("1-36-50-3-24")
     rows = np.broadcast_to(np.float32(0), (2**24, 36))
     name = "embeddings.word_embeddings.weight"
@@ -292,7 +291,7 @@ def test_an_encoder_too_large_for_one_file_is_refused(
     ):
         object.__setattr__(large, field, value)
     with pytest.raises(InputError, match=r"2\.3 GiB of weights, one ONNX file holds 2 GiB"):
-        model_folder._write_onnx(tmp_path / "model.onnx", large, large.weights, "plain")
+        model_folder.onnx_content(large, variant="plain", precision="fp32")
 
 
 def test_a_folder_that_holds_no_model_of_ours_is_bad_input(tmp_path: Path) -> None:
@@ -310,7 +309,8 @@ def test_a_damaged_or_later_folder_is_refused(
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
     for change, message in (
-        ({"format": 2}, "update autotinybert"),
+        ({"format": 3}, "update autotinybert"),
+        ({"precision": "int4"}, "no precision 'int4'"),
         ({"architecture": "1-36"}, "is no architecture"),
         ({"onnx_sha256": "0"}, "model.onnx is torn, truncated or edited"),
     ):
@@ -322,6 +322,18 @@ def test_a_damaged_or_later_folder_is_refused(
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(DamagedFileError, match="cannot read"):
         load_model_folder(tmp_path)
+
+
+def test_a_folder_of_the_first_format_is_fp32(
+    tmp_path: Path, random_encoder: Make, tokenizer_files: Files
+) -> None:
+    write(tmp_path, random_encoder("1-36-50-3-24"), tokenizer_files)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["autotinybert"]["precision"]
+    config["autotinybert"]["format"] = 1
+    path.write_text(json.dumps(config))
+    assert load_model_folder(tmp_path).precision == "fp32"
 
 
 def test_stock_shapes_bring_no_code(
