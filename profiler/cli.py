@@ -26,13 +26,14 @@ from device_profiles.measurements import (
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.table import read_table
-from device_profiles.target import Target, Workload, check_target
+from device_profiles.target import TARGET_NAMES, Target, Workload, check_target
 from device_profiles.visits import rows_of
 from profiler.answer import profile_answer
 from profiler.campaign import run_campaign
 from profiler.child import ChildWorker, local_command
 from profiler.plan import make_plan, sample_architectures
 from profiler.progress import progress_bar
+from profiler.recheck_cli import recheck_profile
 from supernet.architecture import Architecture, from_matrix
 from supernet.space_file import load_space
 from supernet.variants import GRAPH_VARIANTS
@@ -48,9 +49,10 @@ _MOST_CONFIGS = 5000
 def profile_device(
     *,
     target: Annotated[
-        str, typer.Option(help="What is profiled: cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the device profile.")],
+        str | None,
+        typer.Option(help="What is profiled: cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the device profile.")] = None,
     space: Annotated[
         str | None,
         typer.Option(help="Space to sample: kd (default), mlm, hf-native, or a .toml or .json."),
@@ -88,15 +90,51 @@ def profile_device(
         typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample and of the order.")] = 0,
+    recheck: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROFILE", help="Measure 5 shapes of this profile again: does it still hold?"
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
     version: VersionOption = False,
 ) -> Answer:
     """Times BERT shapes on this machine and writes a device profile.
 
-    Interrupted, it goes on where it stopped when the same command is given again.
+    Interrupted, it goes on where it stopped when the same command is given again. With --recheck
+    it measures 5 shapes (--configs) of a profile again; --out is not needed then.
     """
     del json, version  # the frame around every command reads them
+    if recheck is not None:
+        _only_for_profiling(
+            target=target,
+            space=space,
+            minutes=minutes,
+            architectures=architectures,
+            within=within,
+            reference=reference,
+            rivals=rivals,
+            sequence_length=sequence_length,
+            batch_size=batch_size,
+            threads=threads,
+            graph_variant=graph_variant,
+        )
+        with progress_bar() as on_progress:
+            return recheck_profile(
+                recheck,
+                open_worker=lambda: ChildWorker(local_command()),
+                host_facts=_host_facts,
+                configs=configs,
+                out=out,
+                seed=seed,
+                overwrite=overwrite,
+                on_progress=on_progress,
+            )
+    if target is None:
+        raise InputError(f"--target is needed: {', '.join(TARGET_NAMES)}")
+    if out is None:
+        raise InputError("--out is needed: name the folder of the device profile")
     protocol = Protocol()
     workloads = [
         Workload(batch, length)
@@ -124,10 +162,11 @@ def profile_device(
     )
     arguments = typed_options(
         target=target,
-        space=space,
+        # Of files only the name: where they lie on this machine is nobody else's business.
+        space=None if space is None else Path(space).name,
         configs=configs,
         minutes=minutes,
-        architectures=architectures,
+        architectures=None if architectures is None else architectures.name,
         within=within,
         reference=reference,
         rivals=rivals,
@@ -188,6 +227,17 @@ def profile_device(
         )
         folder.finish()
     return profile_answer(DeviceProfile.load(out), rows)
+
+
+def _only_for_profiling(**options: object) -> None:
+    """Refuses options that `--recheck` takes from the profile.
+
+    Raises:
+        InputError: naming the first.
+    """
+    given = typed_options(**options)
+    if given:
+        raise InputError(f"--recheck takes {given[0]} from the profile: leave it out")
 
 
 def _architectures(
