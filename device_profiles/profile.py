@@ -16,7 +16,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, sha256_file, write_signed_json
@@ -28,7 +28,9 @@ from device_profiles.measurements import (
     read_measurements,
     write_measurements,
 )
+from device_profiles.profile_document import check_profile_document
 from device_profiles.protocol import Protocol
+from device_profiles.quality import Verdict
 from device_profiles.visits import CampaignRecord, Visit, factors_of_blocks
 from supernet.architecture import Architecture
 from supernet.published import REFERENCE_SHAPES
@@ -93,7 +95,8 @@ class DeviceProfile:
                     "restore it, measure again, or pass your own figures with --csv"
                 )
         try:
-            return cls(
+            check_profile_document(document)
+            found = cls(
                 folder=folder,
                 target=document["target"],
                 host=document["host"],
@@ -104,10 +107,21 @@ class DeviceProfile:
                 document=document,
                 measurements=read_measurements(folder / LATENCIES_FILE),
             )
-        except (KeyError, TypeError) as error:
+        except LookupError as error:
             raise DamagedFileError(
                 f"{folder / PROFILE_FILE} lacks {error}: make it anew"
             ) from error
+        except ValueError as error:
+            raise DamagedFileError(
+                f"{folder / PROFILE_FILE} is no device profile ({error}): measure again"
+            ) from error
+        verdicts = found.measurements.verdicts
+        if any(document["rows"][name] != verdicts.count(name) for name in get_args(Verdict)):
+            raise DamagedFileError(
+                f"{folder / PROFILE_FILE} counts other rows than {LATENCIES_FILE} has: measure "
+                "again"
+            )
+        return found
 
     def campaign(self) -> CampaignRecord:
         """Every visit behind the rows.

@@ -115,7 +115,9 @@ class Configuration:
             "graph_variant",
             "provider",
         }
-        if set(value) != expected:
+        if not isinstance(value, Mapping) or set(value) != expected:
+            if not isinstance(value, Mapping):
+                raise InputError("a configuration is an object")
             odd = sorted(set(value) ^ expected)
             raise InputError(f"a configuration has the keys {sorted(expected)}; see {odd[0]!r}")
         if not isinstance(value["model_id"], str):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autotinybert.errors import DamagedFileError
+from autotinybert.values import integer, items, mapping, number, text
 from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
 from device_profiles.quality import (
@@ -23,6 +24,10 @@ from device_profiles.target import Configuration
 
 # A configuration that failed this often is not visited again.
 MAX_FAILURES = 2
+
+
+def _run_ns(value: object) -> int:
+    return integer(value, lowest=1)
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,12 @@ class CampaignRecord:
             DamagedFileError: if one is not of a kind that a campaign writes.
         """
         campaign = cls()
-        for number, record in enumerate(records, start=1):
+        for line, record in enumerate(records, start=1):
             try:
                 campaign.add(record)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise DamagedFileError(
-                    f"journal line {number} is no record of a campaign ({error}): measure again"
+                    f"journal line {line} is no record of a campaign ({error}): measure again"
                 ) from error
         return campaign
 
@@ -116,47 +121,46 @@ class CampaignRecord:
         """
         kind = record["kind"]
         if kind == "campaign":
-            self.configurations = tuple(map(Configuration.from_json, record["configurations"]))
-            self.key = dict(record["measurement_key"])
+            self.configurations = tuple(items(record["configurations"], Configuration.from_json))
+            self.key = mapping(record["measurement_key"])
         elif kind == "round":
-            order = tuple(self._index(index) for index in record["order"])
-            self.rounds.append(Round(int(record["round"]), order))
+            order = tuple(items(record["order"], self._index))
+            self.rounds.append(Round(integer(record["round"], lowest=1), order))
         elif kind in ("visit", "failure"):
             self._add_visit(kind, record)
         elif kind == "cut":
-            self.cut = int(record["configurations"])
+            self.cut = integer(record["configurations"], highest=len(self.configurations))
         elif kind == "stopped":
-            self.stopped = str(record["reason"])
+            self.stopped = text(record["reason"])
         else:
             raise ValueError(f"unknown kind {kind!r}")
 
     def _add_visit(self, kind: str, record: Mapping[str, Any]) -> None:
         configuration = self._index(record["configuration"])
-        round_number = int(record["round"])
+        round_number = integer(record["round"], lowest=1)
+        block = integer(record["block"], lowest=1)
         if kind == "visit":
-            runs_ns = tuple(map(int, record["runs_ns"]))
-            if not runs_ns or min(runs_ns) < 1:
+            runs_ns = tuple(items(record["runs_ns"], _run_ns))
+            if not runs_ns:
                 raise ValueError("a visit without timed runs")
             self.visits.append(
                 Visit(
                     configuration,
                     round_number,
-                    int(record["block"]),
+                    block,
                     runs_ns,
-                    float(record["started_s"]),
-                    record["facts"],
+                    number(record["started_s"], lowest=0),
+                    mapping(record["facts"]),
                 )
             )
         else:
-            self.failures.setdefault(configuration, []).append(str(record["error"]))
+            self.failures.setdefault(configuration, []).append(text(record["error"]))
         self._done_in_round.add((round_number, configuration))
-        self.blocks = max(self.blocks, int(record["block"]))
-        self.elapsed_s = float(record["elapsed_s"])
+        self.blocks = max(self.blocks, block)
+        self.elapsed_s = number(record["elapsed_s"], lowest=0)
 
     def _index(self, value: object) -> int:
-        if not isinstance(value, int) or not 0 <= value < len(self.configurations):
-            raise ValueError(f"configuration {value!r} is not in the plan")
-        return value
+        return integer(value, highest=len(self.configurations) - 1)
 
     @property
     def num_planned(self) -> int:
