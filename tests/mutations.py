@@ -23,13 +23,13 @@ from autotinybert.files import canonical_json, sha256_text
 _LONGEST_S = 60
 
 QUICK = settings(
-    max_examples=50,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, max_examples=2500, derandomize=False)
+LONG = settings(QUICK, max_examples=1000, derandomize=False)
 
 REFUSED = object()
 

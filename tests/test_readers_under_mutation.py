@@ -186,13 +186,8 @@ def readers(
         ("measurement_key", "*"),
         *PERCENTILES,
     ]
-    kept: list[Path_] = [
-        ("measurement_key",),
-        ("measurement_key_hash",),
-        ("seed",),
-        ("target",),
-        *PERCENTILES,
-    ]
+    kept: list[Path_] = [("measurement_key",), ("measurement_key_hash",), ("seed",), ("target",)]
+    kept += [*PERCENTILES]
     kept += [("slices", "*", "statistics", name) for name in ("p50", "p90")]
     return {
         "profile": Reader(profile, PROFILE_FILE, profile_picture, free=host_facts),
@@ -201,7 +196,12 @@ def readers(
         "measurements": Reader(profile, LATENCIES_FILE, measurements_picture, anything),
         "predictor": Reader(root / "predictor", PREDICTOR_FILE, predictor_picture, free=kept),
         "space in JSON": Reader(
-            space, "small.json", read_json_space, anything, signed=False, free=[("name",)]
+            space,
+            "small.json",
+            read_json_space,
+            anything,
+            signed=False,
+            free=[("name",), ("hidden_size", "step")],
         ),
         "space in TOML": Reader(space, "small.toml", read_toml_space, anything, signed=False),
         "search": Reader(search, SEARCH_FILE, search_picture, free=[("facts",), ("best",)]),

@@ -80,6 +80,10 @@ def run_onnx(folder: Path) -> object:
     return None
 
 
+def model_picture(folder: Path) -> object:
+    return picture(load_model_folder(folder))
+
+
 def supernet_picture(folder: Path) -> object:
     found = load_supernet(folder)
     return picture([found.model.config, found.space.size, found.origin.teacher_sha256])
@@ -87,7 +91,7 @@ def supernet_picture(folder: Path) -> object:
 
 def make_encoder() -> Encoder:
     rng = np.random.default_rng(0)
-    shapes = weight_shapes(SHAPE, vocab_size=160, max_positions=8)
+    shapes = weight_shapes(SHAPE, vocab_size=256, max_positions=8)
     return Encoder(
         SHAPE, {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
     )
@@ -116,7 +120,10 @@ def make_reader(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str
         if name in ("supernet", "supernet document"):
             found = request.getfixturevalue("supernet")
             if name == "supernet":
-                free = [("training",), ("origin", "*", "path"), ("origin", "corpus", "from_here")]
+                free = [
+                    ("training",),
+                    ("space", "name"),
+                ]
                 return Reader(found, SUPERNET_FILE, supernet_picture, free=free)
             return Reader(found, SUPERNET_FILE, lambda path: read_document(path))
         if name in ("model", "onnx", "onnx run"):
@@ -126,11 +133,9 @@ def make_reader(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str
                 folder, make_encoder(), variant="plain", tokenizer_files=tokens, card=ModelCard()
             )
             if name == "model":
-                return Reader(
-                    folder, CONFIG_FILE, lambda path: picture(load_model_folder(path)), False
-                )
+                return Reader(folder, CONFIG_FILE, model_picture, checked=False)
             if name == "onnx":
-                return Reader(folder, ONNX_FILE, lambda path: picture(load_model_folder(path)))
+                return Reader(folder, ONNX_FILE, model_picture)
             return Reader(folder, ONNX_FILE, run_onnx, checked=False)
         if name in ("teacher", "teacher weights"):
             found = request.getfixturevalue("teacher")
