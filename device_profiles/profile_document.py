@@ -6,7 +6,7 @@ What is not named here, by a later version of this one, is kept and passed over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from autotinybert.values import integer, items, mapping, number, optional, text
@@ -15,7 +15,7 @@ from device_profiles.measurements import SLICE_DEFAULTS, STATISTICS
 from device_profiles.quality import Verdict
 from supernet.architecture import Architecture
 
-_NEEDED_OF_HOST = {
+_NEEDED_OF_HOST: dict[str, Callable[[object], object]] = {
     "machine": text,
     "cpu_model": text,
     "cpu_count": integer,

@@ -115,9 +115,7 @@ class Configuration:
             "graph_variant",
             "provider",
         }
-        if not isinstance(value, Mapping) or set(value) != expected:
-            if not isinstance(value, Mapping):
-                raise InputError("a configuration is an object")
+        if set(value) != expected:
             odd = sorted(set(value) ^ expected)
             raise InputError(f"a configuration has the keys {sorted(expected)}; see {odd[0]!r}")
         if not isinstance(value["model_id"], str):

@@ -26,6 +26,10 @@ from device_profiles.target import Configuration
 MAX_FAILURES = 2
 
 
+def _configuration(value: object) -> Configuration:
+    return Configuration.from_json(mapping(value))
+
+
 def _run_ns(value: object) -> int:
     return integer(value, lowest=1)
 
@@ -121,7 +125,7 @@ class CampaignRecord:
         """
         kind = record["kind"]
         if kind == "campaign":
-            self.configurations = tuple(items(record["configurations"], Configuration.from_json))
+            self.configurations = tuple(items(record["configurations"], _configuration))
             self.key = mapping(record["measurement_key"])
         elif kind == "round":
             order = tuple(items(record["order"], self._index))

@@ -137,7 +137,7 @@ def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
         models=models,
         chosen=chosen,
         accuracies={
-            name: Accuracy(**{field: number(share) for field, share in mapping(found).items()})
+            name: _accuracy(mapping(found))
             for name, found in mapping(value["held_out_accuracy"]).items()
         },
         calibrations={name: _calibration(found) for name, found in statistics.items()},
@@ -151,6 +151,11 @@ def _bounds(value: object) -> list[int]:
     if not 1 <= low <= high:
         raise ValueError(f"no range {low}..{high}")
     return [low, high]
+
+
+def _accuracy(value: Mapping[str, Any]) -> Accuracy:
+    shares = {name: number(share) for name, share in value.items() if name != "rows"}
+    return Accuracy(rows=integer(value["rows"], lowest=1), **shares)
 
 
 def _calibration(value: object) -> Calibration:

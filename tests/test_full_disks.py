@@ -52,9 +52,9 @@ def test_a_campaign_on_a_full_disk_stops_in_one_line_and_keeps_what_it_has(
     shapes = tmp_path / "shapes.csv"
     shapes.write_text("num_layers,hidden_size,ffn_size,num_heads,qkv_size\n1,16,32,2,24\n")
     out = tmp_path / "profile"
-    argv = ("profiler.cli", "--target", TARGET, "--architectures", shapes, "--out", out)
-    argv = (*argv, "--sequence-length", 4)
-    code, stdout, error = run(LIMITED, 2600, *argv)
+    options = ("profiler.cli", "--target", TARGET, "--sequence-length", 4)
+    files = ("--architectures", shapes, "--out", out)
+    code, stdout, error = run(LIMITED, 2600, *options, *files)
     assert (code, stdout, error.count("\n")) == (1, "", 1)
     # The write is cut short, or refused, as the limit happens to fall.
     assert "No space left on device" in error or "File too large" in error

@@ -186,6 +186,7 @@ def readers(
         ("measurement_key", "*"),
         *PERCENTILES,
     ]
+    defaults: Sequence[Path_] = [("name",), ("hidden_size", "step")]
     kept: list[Path_] = [("measurement_key",), ("measurement_key_hash",), ("seed",), ("target",)]
     kept += [*PERCENTILES]
     kept += [("slices", "*", "statistics", name) for name in ("p50", "p90")]
@@ -196,12 +197,7 @@ def readers(
         "measurements": Reader(profile, LATENCIES_FILE, measurements_picture, anything),
         "predictor": Reader(root / "predictor", PREDICTOR_FILE, predictor_picture, free=kept),
         "space in JSON": Reader(
-            space,
-            "small.json",
-            read_json_space,
-            anything,
-            signed=False,
-            free=[("name",), ("hidden_size", "step")],
+            space, "small.json", read_json_space, anything, signed=False, free=defaults
         ),
         "space in TOML": Reader(space, "small.toml", read_toml_space, anything, signed=False),
         "search": Reader(search, SEARCH_FILE, search_picture, free=[("facts",), ("best",)]),
@@ -345,7 +341,7 @@ def test_a_record_of_a_verification_with_a_value_of_another_kind_is_refused(inde
         records = [*VERIFICATION[:index], change.document, *VERIFICATION[index + 1 :]]
         found = outcome(lambda: read_verification(records))
         # A record of another file is passed over; of a verdict only some values are read.
-        unread = {*record} - READ_OF[record["kind"]] | {"model_sha256"}
+        unread = {*record} - READ_OF[str(record["kind"])] | {"model_sha256"}
         kept = change.touches([(name,) for name in unread])
         assert found is REFUSED or kept or not change.of_another_kind(record), change
 
@@ -364,6 +360,31 @@ READ_OF = {
 def test_a_journal_line_that_is_no_record_is_refused(record: Any) -> None:
     assert outcome(lambda: CampaignRecord.from_journal([record])) is REFUSED
     assert outcome(lambda: read_verification([record])) is REFUSED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"runs_ns": "123"},
+        {"runs_ns": {"1": 2}},
+        {"runs_ns": [1.5]},
+        {"runs_ns": [True]},
+        {"runs_ns": [10**400]},
+        {"started_s": "1"},
+        {"elapsed_s": 10**400},
+        {"elapsed_s": -1.0},
+        {"configuration": True},
+        {"facts": []},
+        {"block": 0},
+    ],
+)
+def test_a_visit_with_a_value_that_python_would_convert_is_refused(
+    readers: dict[str, Reader], change: dict[str, Any]
+) -> None:
+    whole = read_journal(readers["journal of a campaign"].folder / JOURNAL_FILE)
+    head, visit = whole[:2], whole[2]
+    assert CampaignRecord.from_journal([*head, visit]).visits
+    assert outcome(lambda: CampaignRecord.from_journal([*head, {**visit, **change}])) is REFUSED
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def rows_of(ratios: Sequence[float]) -> list[RowRatio]:
 
 
 def noise(count: int, scale: float, seed: int = 0) -> list[float]:
-    return np.exp(scale * np.random.default_rng(seed).standard_normal(count)).tolist()
+    return list(np.exp(scale * np.random.default_rng(seed).standard_normal(count)))
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,12 @@ def test_a_file_that_was_not_offered_is_refused(
     reply = lines_of(request_for(asked), model)[1]
     assert reply["type"] == "refused"
     assert message in reply["error"]
+
+
+def test_a_number_that_no_float_holds_is_refused_and_the_child_goes_on() -> None:
+    huge = {**REQUEST, "protocol": {**Protocol().to_json(), "visits": 10**400}}
+    requests = b"".join(json.dumps(value).encode() + b"\n" for value in (huge, REQUEST))
+    _, refused, answered = lines_of(requests)
+    assert refused["type"] == "refused"
+    assert "visits must be above 0" in refused["error"]
+    assert answered["type"] == "visit"
