@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, AnyStr, Literal
 
 from autotinybert.errors import DamagedFileError, InputError, OccupiedFolderError
+from autotinybert.values import parse_json
 
 REQUEST_FILE = "request.json"
 
@@ -89,8 +90,11 @@ def _whole(path: Path, wrap: Callable[[int], IO[AnyStr]]) -> Iterator[IO[AnyStr]
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        # A full disk does not say which file it was.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
 
 
@@ -108,8 +112,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         DamagedFileError: if it cannot be read, is no JSON, or is not one object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        canonical_json(value)  # refuses NaN and infinity, which JSON does not have
+        value = parse_json(path.read_text(encoding="utf-8"))
+        canonical_json(value)  # refuses numbers so large that they are read as infinity
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -144,7 +148,7 @@ def read_signed_json(path: Path, *, kind: str, schema_version: int, remedy: str)
     """
     document = read_json_object(path)
     version = document.get("schema_version")
-    if document.get("kind") != kind or not isinstance(version, int):
+    if document.get("kind") != kind or type(version) is not int or version < 1:
         raise DamagedFileError(f"{path} is no {kind.replace('-', ' ')}: {remedy}")
     if version > schema_version:
         raise InputError(

@@ -7,17 +7,19 @@ that one is dropped when the campaign goes on. Any other damage is an error.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.errors import DamagedFileError, InputError, WorkError
 from autotinybert.files import canonical_json
+from autotinybert.values import parse_json
 
 _CHECKSUM = "crc32"
 
@@ -30,7 +32,7 @@ def _encode(record: Mapping[str, Any]) -> bytes:
 def _decode(line: bytes) -> dict[str, Any] | None:
     """The record that a line holds, or None if the line is damaged."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         checksum = record.pop(_CHECKSUM)
         actual = f"{zlib.crc32(canonical_json(record).encode()):08x}"
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
@@ -80,6 +82,7 @@ class Journal:
     Args:
         path: the file.
         fresh: empty it, once nobody else has it open.
+        write: writes bytes to a descriptor and returns how many.
 
     Attributes:
         path: the file.
@@ -90,8 +93,15 @@ class Journal:
         DamagedFileError: if it is damaged anywhere but in its last line.
     """
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fresh: bool = False,
+        write: Callable[[int, bytes], int] = os.write,
+    ) -> None:
         self.path = path
+        self._write = write
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
@@ -115,18 +125,21 @@ class Journal:
         """Adds a record; on return it is on the disk.
 
         Raises:
-            OSError: if the disk is full or gone; a line cut short by it is taken back.
+            WorkError: if the disk is full or gone; a line cut short by it is taken back.
         """
         line = _encode(record)
         end = os.fstat(self._descriptor).st_size
         try:
             # A short write is how a disk says that it is filling up.
-            if os.write(self._descriptor, line) != len(line):
-                raise OSError(28, "No space left on device", str(self.path))
+            if self._write(self._descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._descriptor)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._descriptor, end)
-            raise
+            raise WorkError(
+                f"cannot write {self.path}: {error.strerror}; what was measured before is kept: "
+                "make room, then run the same command again to go on"
+            ) from error
         self.records.append(json.loads(line))
         self.records[-1].pop(_CHECKSUM)
 

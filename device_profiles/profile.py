@@ -5,6 +5,7 @@
   and checksums of the other files and of itself
 - `measurements.jsonl`: the journal, every visit with its raw runs
 - `latencies.csv`: one row per architecture, workload and target, with its verdict
+- `variants.jsonl`: the journal of the campaign that chose the graph variant, if one did
 
 History of the schema:
 
@@ -20,7 +21,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, sha256_file, write_signed_json
@@ -34,7 +35,9 @@ from device_profiles.measurements import (
     read_measurements,
     write_measurements,
 )
+from device_profiles.profile_document import check_profile_document
 from device_profiles.protocol import Protocol
+from device_profiles.verdicts import Verdict
 from device_profiles.visits import CampaignRecord, Visit, factors_of_blocks
 from supernet.architecture import Architecture
 from supernet.published import REFERENCE_SHAPES
@@ -44,7 +47,8 @@ SCHEMA_VERSION = 2
 PROFILE_FILE = "profile.json"
 JOURNAL_FILE = "measurements.jsonl"
 LATENCIES_FILE = "latencies.csv"
-PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE)
+VARIANTS_FILE = "variants.jsonl"
+PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE, VARIANTS_FILE)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ class DeviceProfile:
         checksums = document.get("checksums")
         if not isinstance(checksums, dict):
             raise DamagedFileError(f"{folder / PROFILE_FILE} has no checksums: measure again")
-        for name in (JOURNAL_FILE, LATENCIES_FILE):
+        checked = [JOURNAL_FILE, LATENCIES_FILE]
+        checked += [VARIANTS_FILE] if "graph_variants" in document else []
+        for name in checked:
             try:
                 actual = sha256_file(folder / name)
             except OSError as error:
@@ -101,7 +107,8 @@ class DeviceProfile:
                     "restore it, measure again, or pass your own figures with --csv"
                 )
         try:
-            return cls(
+            check_profile_document(document)
+            found = cls(
                 folder=folder,
                 target=document["target"],
                 host=document["host"],
@@ -115,10 +122,21 @@ class DeviceProfile:
                 if "lengths" in document
                 else None,
             )
-        except (KeyError, TypeError) as error:
+        except LookupError as error:
             raise DamagedFileError(
                 f"{folder / PROFILE_FILE} lacks {error}: make it anew"
             ) from error
+        except ValueError as error:
+            raise DamagedFileError(
+                f"{folder / PROFILE_FILE} is no device profile ({error}): measure again"
+            ) from error
+        verdicts = found.measurements.verdicts
+        if any(document["rows"][name] != verdicts.count(name) for name in get_args(Verdict)):
+            raise DamagedFileError(
+                f"{folder / PROFILE_FILE} counts other rows than {LATENCIES_FILE} has: measure "
+                "again"
+            )
+        return found
 
     def campaign(self) -> CampaignRecord:
         """Every visit behind the rows.
@@ -165,6 +183,7 @@ def save_profile(
     rows: Sequence[MeasuredRow],
     references: Sequence[Architecture] = (),
     lengths: LengthHistogram | None = None,
+    graph_variants: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Writes `latencies.csv` and `profile.json` beside a journal that is already there.
 
@@ -178,6 +197,7 @@ def save_profile(
         rows: the rows that follow from it.
         references: shapes that are reference rows besides the usual ones.
         lengths: of the texts that the workloads stand for.
+        graph_variants: how the variant of each target was chosen, by `variants.jsonl`.
     """
     footprints = campaign.extras.footprints
     write_measurements(
@@ -206,7 +226,11 @@ def save_profile(
         "stopped": campaign.stopped,
         **campaign.extras.document(campaign.configurations, names),
         **({} if lengths is None else {"lengths": lengths_document(lengths, reference_rows)}),
-        "checksums": {name: sha256_file(folder / name) for name in (JOURNAL_FILE, LATENCIES_FILE)},
+        **({"graph_variants": [dict(each) for each in graph_variants]} if graph_variants else {}),
+        "checksums": {
+            name: sha256_file(folder / name)
+            for name in (JOURNAL_FILE, LATENCIES_FILE, *([VARIANTS_FILE] if graph_variants else []))
+        },
     }
     write_signed_json(folder / PROFILE_FILE, document)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -70,7 +69,7 @@ class Protocol:
             kind = int if field.type == "int" else (int, float)
             if isinstance(value, bool) or not isinstance(value, kind):
                 raise InputError(f"protocol: {field.name} must be a number, not {value!r}")
-            if not (math.isfinite(value) and 0 < value <= 10_000):
+            if not 0 < value <= 10_000:  # nor is NaN
                 raise InputError(f"protocol: {field.name} must be above 0, not {value!r}")
         if not self.visits <= self.max_visits:
             raise InputError("protocol: max_visits must be at least visits")

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from autotinybert.errors import DamagedFileError
+from autotinybert.values import integer, items, mapping, number, text
 from device_profiles.extras import EXTRA_KINDS, Extras
 from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
@@ -36,6 +37,14 @@ MAX_DISTURBED = 12
 # Disturbed visits are made up for at the end of their round if they fill a block that can be
 # judged; fewer are left to the visits that are planned beyond those of the label.
 _FEWEST_TO_MAKE_UP = 5
+
+
+def _configuration(value: object) -> Configuration:
+    return Configuration.from_json(mapping(value))
+
+
+def _run_ns(value: object) -> int:
+    return integer(value, lowest=1)
 
 
 @dataclass(frozen=True)
@@ -126,12 +135,12 @@ class CampaignRecord:
             DamagedFileError: if one is not of a kind that a campaign writes.
         """
         campaign = cls()
-        for number, record in enumerate(records, start=1):
+        for line, record in enumerate(records, start=1):
             try:
                 campaign.add(record)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise DamagedFileError(
-                    f"journal line {number} is no record of a campaign ({error}): measure again"
+                    f"journal line {line} is no record of a campaign ({error}): measure again"
                 ) from error
         return campaign
 
@@ -143,17 +152,17 @@ class CampaignRecord:
         """
         kind = record["kind"]
         if kind == "campaign":
-            self.configurations = tuple(map(Configuration.from_json, record["configurations"]))
-            self.key = dict(record["measurement_key"])
+            self.configurations = tuple(items(record["configurations"], _configuration))
+            self.key = mapping(record["measurement_key"])
         elif kind == "round":
-            order = tuple(self._index(index) for index in record["order"])
-            self.rounds.append(Round(int(record["round"]), order))
+            order = tuple(items(record["order"], self._index))
+            self.rounds.append(Round(integer(record["round"], lowest=1), order))
         elif kind in ("visit", "failure"):
             self._add_visit(kind, record)
         elif kind == "cut":
-            self.cut = int(record["configurations"])
+            self.cut = integer(record["configurations"], highest=len(self.configurations))
         elif kind == "stopped":
-            self.stopped = str(record["reason"])
+            self.stopped = text(record["reason"])
         elif kind == "reconnected":
             self.reconnections += 1
         elif kind in EXTRA_KINDS:
@@ -163,43 +172,37 @@ class CampaignRecord:
 
     def _add_visit(self, kind: str, record: Mapping[str, Any]) -> None:
         configuration = self._index(record["configuration"])
-        round_number = int(record["round"])
+        round_number = integer(record["round"], lowest=1)
+        block = integer(record["block"], lowest=1)
         if kind == "visit":
-            runs_ns = tuple(map(int, record["runs_ns"]))
-            if not runs_ns or min(runs_ns) < 1:
+            runs_ns = tuple(items(record["runs_ns"], _run_ns))
+            if not runs_ns:
                 raise ValueError("a visit without timed runs")
             disturbed = record.get("disturbed")
             if disturbed is not None and disturbed not in get_args(Cause):
                 raise ValueError(f"unknown disturbance {disturbed!r}")
-            self._check_times(record["facts"].get("end_to_end_ns", [1]))
-            started_s, facts = float(record["started_s"]), dict(record["facts"])
-            block = int(record["block"])
+            if "end_to_end_ns" in mapping(record["facts"]):
+                items(record["facts"]["end_to_end_ns"], _run_ns)
+            started_s, facts = number(record["started_s"], lowest=0), mapping(record["facts"])
             visit = Visit(configuration, round_number, block, runs_ns, started_s, facts, disturbed)
             self.visits.append(visit)
-            self._count_loss(visit, float(record["elapsed_s"]))
+            self._count_loss(visit, number(record["elapsed_s"], lowest=0))
         else:
-            self.failures.setdefault(configuration, []).append(str(record["error"]))
+            self.failures.setdefault(configuration, []).append(text(record["error"]))
         if kind == "failure" or not self.visits[-1].disturbed:
             self._done_in_round.add((round_number, configuration))
-        self.blocks = max(self.blocks, int(record["block"]))
-        self.elapsed_s = float(record["elapsed_s"])
-
-    @staticmethod
-    def _check_times(values: Sequence[object]) -> None:
-        if not values or not all(type(value) is int and value > 0 for value in values):
-            raise ValueError("end-to-end runs that are no times")
+        self.blocks = max(self.blocks, block)
+        self.elapsed_s = number(record["elapsed_s"], lowest=0)
 
     def _count_loss(self, visit: Visit, ended_s: float) -> None:
         if visit.disturbed:
             self._disturbed[visit.round, visit.configuration] += 1
             self.lost_s += ended_s - visit.started_s
         else:
-            self.lost_s += visit.facts.get("held_ns", 0) / 1e9
+            self.lost_s += number(visit.facts.get("held_ns", 0), lowest=0) / 1e9
 
     def _index(self, value: object) -> int:
-        if not isinstance(value, int) or not 0 <= value < len(self.configurations):
-            raise ValueError(f"configuration {value!r} is not in the plan")
-        return value
+        return integer(value, highest=len(self.configurations) - 1)
 
     @property
     def num_planned(self) -> int:

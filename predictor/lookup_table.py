@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
+from autotinybert.values import items, number
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
@@ -27,6 +28,23 @@ FloatMatrix = npt.NDArray[np.float64]
 
 # How strongly entries are kept even, against timings that have errors of about 1 %.
 _EVENNESS = 0.3
+
+
+# Beyond an hour nothing is an entry of a table in milliseconds, nor is any size.
+_HIGHEST_ENTRY = 3.6e6
+
+
+def _entries(value: object) -> FloatVector:
+    """A list of numbers, or of lists of as many numbers each.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    rows = items(value, lambda row: items(row, number) if isinstance(row, list) else number(row))
+    found: FloatVector = np.array(rows, dtype=np.float64)
+    if not ((found >= 0) & (found <= _HIGHEST_ENTRY)).all():
+        raise ValueError("an entry is no latency or size")
+    return found
 
 
 @dataclass(frozen=True)
@@ -137,11 +155,11 @@ class LookupTable:
         """
         try:
             vectors = {
-                name: np.array(value[name], dtype=np.float64)
+                name: _entries(value[name])
                 for name in cls.__dataclass_fields__
                 if name != "head_ms"
             }
-            table = cls(**vectors, head_ms=float(value["head_ms"]))
+            table = cls(**vectors, head_ms=number(value["head_ms"], lowest=0))
             d, q, f = (len(vectors[n]) for n in ("hidden_sizes", "qkv_sizes", "ffn_sizes"))
             fits = (
                 table.embedding_ms.shape == (d,)

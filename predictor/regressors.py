@@ -10,10 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
+from autotinybert.values import number
 from predictor.features import COST_TERMS, cost_terms
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
+
+
+# An hour for a single unit of anything is no price.
+_HIGHEST_PRICE_MS = 3.6e6
+
+
+def _price(value: object) -> float:
+    price = number(value, lowest=0)
+    if price > _HIGHEST_PRICE_MS:
+        raise ValueError(f"{price:g} ms is no price")
+    return price
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,6 @@ class CostTermRegressor:
         if set(value) != set(COST_TERMS):
             raise InputError(f"a cost-term regressor has the terms {', '.join(COST_TERMS)}")
         try:
-            return cls(np.array([float(value[term]) for term in COST_TERMS]))
+            return cls(np.array([_price(value[term]) for term in COST_TERMS]))
         except (TypeError, ValueError) as error:
             raise InputError(f"a price is not a number: {error}") from error

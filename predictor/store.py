@@ -22,8 +22,10 @@ import numpy as np
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, whole_file, write_signed_json
+from autotinybert.values import integer, items, mapping, number, optional, text
 from device_profiles.machine import key_hash
 from device_profiles.measurements import SLICE_DEFAULTS, slice_of_columns
+from device_profiles.profile_document import read_reference_rows
 from predictor.fitting import SliceFit
 from predictor.lookup_table import LookupTable
 from predictor.metrics import Accuracy
@@ -42,6 +44,9 @@ PREDICTOR_FILE = "predictor.json"
 TRAINING_FILE = "training_rows.csv"
 LOOKUP_FILE = "lookup_table.csv"
 PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
+
+# A statistic is never a billion times another.
+_MOST_LOG_FACTOR = 20.0
 
 _REMEDY = "fit it again with fit-predictor"
 
@@ -82,11 +87,11 @@ def load_predictor(folder: Path) -> LatencyPredictor:
     )
     try:
         return LatencyPredictor(
-            slices=[_slice_from_json(value) for value in document["slices"]],
-            key=document["measurement_key"],
-            target=document["target"],
-            references=document["reference_rows"],
-            sources=document["sources"],
+            slices=[_slice_from_json(mapping(part)) for part in items(document["slices"], mapping)],
+            key=optional(document["measurement_key"], mapping),
+            target=optional(document["target"], text),
+            references=read_reference_rows(document["reference_rows"]),
+            sources=items(document["sources"], text),
         )
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedFileError(f"{path} is no latency predictor ({error}): {_REMEDY}") from error
@@ -111,14 +116,20 @@ def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:
 
 
 def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
-    ranges = np.array([value["range"][name] for name in ARCHITECTURE_FIELDS], dtype=np.int64)
+    ranges = np.array([_bounds(value["range"][name]) for name in ARCHITECTURE_FIELDS])
     named = dict(zip(SLICE_DEFAULTS, slice_of_columns(value["slice"]), strict=True))
     for name, default in SLICE_DEFAULTS.items():
         if type(named[name]) is not type(default):
             raise InputError(f"{name} {named[name]!r} is of another type")
-    models = {name: MODELS[name].from_json(model) for name, model in value["models"].items()}
+    models = {
+        name: MODELS[name].from_json(mapping(model))
+        for name, model in mapping(value["models"]).items()
+    }
     chosen = value["chosen"]
-    if chosen not in models or "quiet" not in value["statistics"]:
+    statistics = mapping(value["statistics"])
+    if set(models) != set(mapping(value["held_out_accuracy"])):
+        raise InputError("not every model has its held-out accuracy")
+    if chosen not in models or "quiet" not in statistics:
         raise InputError("the chosen model or its bounds are not there")
     return SlicePredictor(
         slice=tuple(named[name] for name in SLICE_DEFAULTS),
@@ -126,13 +137,33 @@ def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
         highest=ranges[:, 1],
         models=models,
         chosen=chosen,
-        accuracies={name: Accuracy(**found) for name, found in value["held_out_accuracy"].items()},
-        calibrations={
-            name: Calibration(float(found["center"]), float(found["low"]), float(found["high"]))
-            for name, found in value["statistics"].items()
+        accuracies={
+            name: _accuracy(mapping(found))
+            for name, found in mapping(value["held_out_accuracy"]).items()
         },
-        rows=int(value["rows"]),
+        calibrations={name: _calibration(found) for name, found in statistics.items()},
+        rows=integer(value["rows"], lowest=1),
     )
+
+
+def _bounds(value: object) -> list[int]:
+    """The lowest and the highest value of a field."""
+    low, high = items(value, integer)
+    if not 1 <= low <= high:
+        raise ValueError(f"no range {low}..{high}")
+    return [low, high]
+
+
+def _accuracy(value: Mapping[str, Any]) -> Accuracy:
+    shares = {name: number(share) for name, share in value.items() if name != "rows"}
+    return Accuracy(rows=integer(value["rows"], lowest=1), **shares)
+
+
+def _calibration(value: object) -> Calibration:
+    center, low, high = (number(mapping(value)[name]) for name in ("center", "low", "high"))
+    if not -_MOST_LOG_FACTOR <= low <= high <= _MOST_LOG_FACTOR or abs(center) > _MOST_LOG_FACTOR:
+        raise ValueError(f"no bounds from {low:g} to {high:g}")
+    return Calibration(center, low, high)
 
 
 def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:

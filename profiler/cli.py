@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,44 +17,17 @@ from autotinybert.command import (
 )
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, canonical_json, sha256_text
-from device_profiles.journal import Journal
-from device_profiles.measurements import (
-    architecture_columns,
-)
-from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
-from device_profiles.protocol import Protocol
-from device_profiles.provider_options import canonical_options
-from device_profiles.table import read_table
-from device_profiles.target import (
-    TARGET_NAMES,
-    Target,
-    Workload,
-    check_target,
-    provider_of,
-)
-from device_profiles.visits import rows_of
-from profiler.affinity import check_cpus, cpus_text, parse_cpus
-from profiler.answer import profile_answer
-from profiler.campaign import ConnectionLostError, run_campaign
-from profiler.child import open_child
-from profiler.doctor_cli import examine_machine, unreachable
-from profiler.extras import ExtraWork, run_extras
-from profiler.extras_answer import announce, with_extras
-from profiler.plan import make_plan, sample_architectures
+from device_profiles.target import TARGET_NAMES
+from profiler.doctor_cli import examine_machine
+from profiler.profiling import COMMAND, profile_machine
+from profiler.profiling_options import MOST_CONFIGS, ProfilingJob, ProfilingOptions, remote_host
 from profiler.progress import progress_bar
-from profiler.ssh import RemoteHost
-from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS, lengths_of
-from supernet.architecture import Architecture, from_matrix
-from supernet.space_file import load_space
+from profiler.recheck_cli import recheck_machine
+from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS
 from supernet.variants import GRAPH_VARIANTS, PRECISIONS
 
-_COMMAND = "profile-device"
-
-DEFAULT_CONFIGS = 60
-
-# With --minutes alone the plan is as long as time allows; this only bounds its making.
-_MOST_CONFIGS = 5000
+# What `--recheck` takes besides the profile.
+_OF_RECHECK = {"configs", "seed", "ssh", "ssh_python", "ssh_config"}
 
 
 def profile_device(
@@ -71,7 +42,7 @@ def profile_device(
         typer.Option(help="Space to sample: kd (default), mlm, hf-native, or a .toml or .json."),
     ] = None,
     configs: Annotated[
-        int | None, typer.Option(min=1, max=_MOST_CONFIGS, help="Shapes to sample; default 60.")
+        int | None, typer.Option(min=1, max=MOST_CONFIGS, help="Shapes to sample; default 60.")
     ] = None,
     minutes: Annotated[
         float | None,
@@ -120,7 +91,9 @@ def profile_device(
     ] = None,
     graph_variant: Annotated[
         list[str] | None,
-        typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain."),
+        typer.Option(
+            help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain; auto measures."
+        ),
     ] = None,
     footprint: Annotated[
         str | None,
@@ -165,218 +138,86 @@ def profile_device(
         bool,
         typer.Option("--doctor", help="Say whether the machine is fit to measure on; no profile."),
     ] = False,
+    recheck: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROFILE", help="Measure 5 shapes of this profile again: does it still hold?"
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
     version: VersionOption = False,
 ) -> Answer:
     """Times BERT shapes on this machine and writes a device profile.
 
-    Interrupted, it goes on where it stopped when the same command is given again.
+    Interrupted, it goes on where it stopped when the same command is given again. With --recheck
+    it measures 5 shapes (--configs) of a profile again; --out is not needed then.
     """
     del json, version  # the frame around every command reads them
-    remote = _remote_host(ssh, ssh_python, ssh_config)
+    remote = remote_host(ssh, ssh_python, ssh_config)
     if doctor:
         return examine_machine(remote, out)
+    options: dict[str, Any] = {
+        "target": target,
+        "space": space,
+        "configs": configs,
+        "minutes": minutes,
+        "architectures": architectures,
+        "within": within,
+        "reference": reference,
+        "rivals": rivals,
+        "sequence_length": sequence_length,
+        "lengths_from": lengths_from,
+        "tokenizer": tokenizer,
+        "num_lengths": num_lengths,
+        "batch_size": batch_size,
+        "threads": threads,
+        "precision": precision,
+        "graph_variant": graph_variant,
+        "footprint": footprint,
+        "sustained": sustained,
+        "provider_option": provider_option,
+        "cpus": cpus,
+        "percentile": percentile,
+        "under_load": under_load,
+        "seed": seed,
+        "ssh": ssh,
+        "ssh_python": ssh_python,
+        "ssh_config": ssh_config,
+    }
+    if recheck is not None:
+        _only_for_profiling(options)
+        with progress_bar() as on_progress:
+            return recheck_machine(
+                recheck,
+                remote,
+                configs=configs,
+                out=out,
+                seed=seed,
+                overwrite=overwrite,
+                on_progress=on_progress,
+            )
     if target is None or out is None:
         option = "--out DIR" if target else f"--target ({', '.join(TARGET_NAMES)})"
-        raise InputError(f"{option} is needed; only --doctor goes without")
-    protocol = Protocol()
-    extra_work = ExtraWork.asked(footprint, sustained)
-    lengths = lengths_of(
-        lengths_from, tokenizer=tokenizer, num_lengths=num_lengths, sequence_length=sequence_length
-    )
-    protocol = Protocol() if percentile is None else Protocol.for_percentile(percentile)
-    if under_load:
-        protocol = dataclasses.replace(protocol, most_waiting_share=1.0)
-    workloads = [
-        Workload(batch, length)
-        for batch in batch_size or [1]
-        for length in (lengths.sequence_lengths if lengths else sequence_length or [128])
-    ]
-    provider = provider_of(target)
-    options = canonical_options(provider, provider_option or [])
-    pinned = parse_cpus(cpus or "")
-    targets = [
-        Target(
-            provider=provider,
-            threads=count,
-            precision=number_format,  # type: ignore[arg-type] # checked there
-            graph_variant=variant,  # type: ignore[arg-type]
-            provider_options=options,
-        )
-        for count in threads or [1]
-        for number_format in precision or ["fp32"]
-        for variant in graph_variant or ["plain"]
-    ]
-    largest = None if within is None else Architecture.parse(within)
-    references = [Architecture.parse(text) for text in reference or []]
-    chosen = _architectures(
-        space, architectures, largest, configs=configs, minutes=minutes, seed=seed
-    )
-    plan = make_plan(
-        chosen,
-        workloads=workloads,
-        targets=targets,
-        rivals=rivals,
-        seed=seed,
-        references=references,
-        within=largest,
-    )
-    arguments = typed_options(
-        target=target,
-        space=space,
-        configs=configs,
-        minutes=minutes,
-        architectures=architectures,
-        within=within,
-        reference=reference,
-        rivals=rivals,
-        sequence_length=sequence_length,
-        lengths_from=lengths_from,
-        tokenizer=tokenizer,
-        num_lengths=num_lengths,
-        batch_size=batch_size,
-        threads=threads,
-        precision=precision,
-        graph_variant=graph_variant,
-        footprint=footprint,
-        sustained=sustained,
-        provider_option=provider_option,
-        cpus=cpus,
-        percentile=percentile,
-        under_load=under_load,
-        seed=seed,
-        ssh=ssh,
-        ssh_python=ssh_python,
-        ssh_config=ssh_config,
-    )
-    request: dict[str, Any] = {
-        "target": target,
-        "minutes": minutes,
-        "seed": seed,
-        "configurations": len(plan.configurations),
-        "references": [str(shape) for shape in references],
-        "plan": sha256_text(canonical_json([c.to_json() for c in plan.configurations])),
-        "protocol": protocol.to_json(),
-        **extra_work.request(),
-        **({} if lengths is None else {"lengths": lengths.to_json()}),
-        "cpus": cpus_text(pinned),
-    }
-    if remote is not None:
-        request["ssh"] = remote.host
-    host = _host_facts(remote, provider)
-    try:
-        check_target(target, host)
-    except InputError as error:
-        raise InputError(f"{remote.host}: {error}" if remote else str(error)) from error
-    most_threads = max(target.threads for target in targets)
-    if most_threads > host["cpu_count"]:
-        raise InputError(
-            f"--threads {most_threads} on a machine with {host['cpu_count']} cores: "
-            f"use at most {host['cpu_count']}"
-        )
-    if pinned:
-        check_cpus(pinned, parse_cpus(str(host.get("allowed_cpus", ""))), most_threads)
-        host["pinned_cpus"] = cpus_text(pinned)
-    folder = OutputFolder.claim(out, _COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
-    if folder.state == "finished":
-        profile = DeviceProfile.load(out)
-        return with_extras(profile_answer(profile, finished_before=True), profile.document)
-    folder.create()
-    # The lock comes first: nothing of another campaign's is touched while it runs.
-    with (
-        Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal,
-        progress_bar() as on_progress,
-    ):
-        folder.begin([name for name in PROFILE_FILES if name != JOURNAL_FILE])
-        campaign = run_campaign(
-            plan,
-            protocol,
-            journal,
-            lambda: open_child(remote, cpus=pinned, provider=provider),
-            host=host,
-            clock_s=time.monotonic,
-            time_limit_s=None if minutes is None else 60 * minutes,
-            shorten_plan=architectures is None,
-            on_progress=on_progress,
-        )
-        run_extras(
-            extra_work,
-            campaign,
-            journal,
-            lambda: open_child(remote, cpus=pinned, provider=provider),
-            references=references,
-            announce=announce,
-        )
-        rows = rows_of(campaign, protocol)
-        save_profile(
-            out,
-            target=target,
-            host=host,
-            protocol=protocol,
-            arguments=arguments,
-            campaign=campaign,
-            rows=rows,
-            references=references,
-            lengths=lengths,
-        )
-        folder.finish()
-    profile = DeviceProfile.load(out)
-    return with_extras(profile_answer(profile, rows), profile.document)
+        raise InputError(f"{option} is needed; only --doctor and --recheck go without")
+    job = ProfilingJob.of(ProfilingOptions(**options))
+    return profile_machine(job, out, overwrite=overwrite)
 
 
-def _architectures(
-    space: str | None,
-    path: Path | None,
-    within: Architecture | None,
-    *,
-    configs: int | None,
-    minutes: float | None,
-    seed: int,
-) -> list[Architecture]:
-    """The shapes to measure, from a file or sampled from a space."""
-    if minutes is not None and not math.isfinite(minutes):
-        raise InputError(f"--minutes {minutes} is no time: give a number of minutes")
-    if path is not None:
-        if configs is not None or space is not None or within is not None:
-            raise InputError(
-                "--architectures names the shapes: leave out --configs, --space and --within"
-            )
-        return from_matrix(architecture_columns(read_table(path)))
-    found = load_space("kd" if space is None else space)
-    if within is not None:
-        found = found.clipped(within)
-    if configs is not None and configs > found.size:
-        raise InputError(f"space {found.name} holds {found.size} shapes: ask for fewer --configs")
-    default = DEFAULT_CONFIGS if minutes is None else _MOST_CONFIGS
-    return sample_architectures(found, configs or min(default, found.size), seed)
+def _only_for_profiling(options: Mapping[str, Any]) -> None:
+    """Refuses options that `--recheck` takes from the profile.
 
-
-def _remote_host(ssh: str | None, python: str | None, config: Path | None) -> RemoteHost | None:
-    """The machine behind --ssh, if one is named."""
-    if ssh is not None:
-        return RemoteHost(host=ssh, python="python3" if python is None else python, config=config)
-    if python is not None or config is not None:
-        option = "--ssh-config" if python is None else "--ssh-python"
-        raise InputError(f"{option} is for another machine: name it with --ssh HOST")
-    return None
-
-
-def _host_facts(remote: RemoteHost | None, provider: str) -> dict[str, Any]:
-    """Facts of the machine that will be measured, from a measuring child on it."""
-    try:
-        worker = open_child(remote, provider=provider)
-    except ConnectionLostError as error:
-        raise unreachable(error, remote) from error
-    try:
-        return dict(worker.host)
-    finally:
-        worker.close()
+    Raises:
+        InputError: naming the first.
+    """
+    given = typed_options(**{name: options[name] for name in set(options) - _OF_RECHECK})
+    if given:
+        raise InputError(f"--recheck takes {given[0]} from the profile: leave it out")
 
 
 def main() -> None:
     """Runs `profile-device`."""
-    run(profile_device, _COMMAND)
+    run(profile_device, COMMAND)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def host_facts(provider: str = CPU_PROVIDER, cpus: Cpus = ()) -> dict[str, Any]:
         "cpu_count": len(allowed),
         "governor": _read(_GOVERNOR).strip() or UNAVAILABLE,
         "boost": boost or UNAVAILABLE,
-        "kernel": platform.release(),
+        "kernel": kernel_version(platform.release()),
         "onnxruntime_version": onnxruntime.__version__,
         "onnxruntime_build": onnxruntime.get_build_info(),
         "provider_library": "cpu" if provider == CPU_PROVIDER else provider_library(gpus),
@@ -106,6 +107,16 @@ def smt_siblings(folder: Path) -> list[str] | str:
     files = folder.glob("cpu[0-9]*/topology/thread_siblings_list")
     cores = sorted({_read(path).strip() for path in files} - {""})
     return cores or UNAVAILABLE
+
+
+def kernel_version(release: str) -> str:
+    """The upstream version of a kernel: `6.1.0` of `6.1.0-21-amd64`.
+
+    What a distribution or a builder adds behind it names their build, which is no other kernel as
+    far as latencies go, and nobody else's business.
+    """
+    found = re.match(r"\d+(\.\d+)*", release)
+    return found.group() if found else UNAVAILABLE
 
 
 def read_cpuinfo(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from autotinybert.values import number, text
 from search.evolution import Searcher
 from supernet.architecture import Architecture
 from supernet.score import HeldOutScore
@@ -43,9 +44,9 @@ class Evaluation:
             LookupError, TypeError, ValueError: if it is no such object.
         """
         return cls(
-            Architecture.parse(value["architecture"]),
-            HeldOutScore(float(value["scores_loss"]), float(value["hidden_loss"])),
-            float(value["seconds"]),
+            Architecture.parse(text(value["architecture"])),
+            HeldOutScore(number(value["scores_loss"]), number(value["hidden_loss"])),
+            number(value["seconds"]),
         )
 
 

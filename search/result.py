@@ -19,6 +19,7 @@ from typing import Any
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, whole_file, write_signed_json
+from autotinybert.values import items, mapping, number, text
 from device_profiles.journal import Journal
 from search.evaluation import Evaluation
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
@@ -89,14 +90,14 @@ def read_evaluations(journal: Journal) -> dict[Architecture, Evaluation]:
         DamagedFileError: if it holds something else.
     """
     known: dict[Architecture, Evaluation] = {}
-    for number, record in enumerate(journal.records, start=1):
+    for line, record in enumerate(journal.records, start=1):
         try:
             if record["kind"] != "evaluation":
                 raise ValueError(f"unknown kind {record['kind']!r}")
             found = Evaluation.from_json(record)
         except _UNREADABLE as error:
             raise DamagedFileError(
-                f"{journal.path} line {number} is no evaluation ({error}): remove the "
+                f"{journal.path} line {line} is no evaluation ({error}): remove the "
                 "folder and search again"
             ) from error
         known[found.architecture] = found
@@ -155,13 +156,16 @@ def load_search(folder: Path) -> SearchResult:
         candidates = [
             Candidate(
                 Evaluation.from_json(row),
-                float(row["predicted_ms"]),
-                float(row["predicted_high_ms"]),
+                number(row["predicted_ms"], lowest=0),
+                number(row["predicted_high_ms"], lowest=0),
             )
-            for row in document["candidates"]
+            for row in items(document["candidates"], mapping)
         ]
         return SearchResult(
-            candidates, float(document["limit_ms"]), document["statistic"], document["facts"]
+            candidates,
+            number(document["limit_ms"], lowest=0),
+            text(document["statistic"]),
+            mapping(document["facts"]),
         )
     except _UNREADABLE as error:
         raise DamagedFileError(f"{path} is no search result ({error}): {_REMEDY}") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.values import integer, items, number, text
 
 Outcome = Literal["passed", "failed", "undecided"]
 
@@ -93,12 +94,12 @@ class FileRecord:
             DamagedFileError: if a record is not of a kind that a verification writes.
         """
         file = cls(sha256, names)
-        for number, record in enumerate(records, start=1):
+        for line, record in enumerate(records, start=1):
             try:
                 file.add(record)
             except (LookupError, TypeError, ValueError) as error:
                 raise DamagedFileError(
-                    f"journal line {number} is no record of a verification ({error}): verify anew"
+                    f"journal line {line} is no record of a verification ({error}): verify anew"
                 ) from error
         return file
 
@@ -118,20 +119,21 @@ class FileRecord:
         kind = record["kind"]
         if kind == "verification" or record["model_sha256"] != self.sha256:
             return
-        self.elapsed_s = float(record["elapsed_s"])
+        self.elapsed_s = number(record["elapsed_s"], lowest=0)
         if kind == "verdict":
             if record["outcome"] not in get_args(Outcome) or not self.tries:
                 raise ValueError(f"no verdict {record['outcome']!r}")
-            self.outcome, self.reason = record["outcome"], str(record["reason"])
+            self.outcome, self.reason = record["outcome"], text(record["reason"])
             return
-        attempt = self._try(int(record["try"]))
+        attempt = self._try(integer(record["try"], lowest=1))
         if kind == "visit":
             self._add_visit(attempt, record)
         elif kind == "failure":
-            attempt.failures.append(str(record["error"]))
+            attempt.failures.append(text(record["error"]))
             self._forget_round()
         elif kind == "void":
-            attempt.void, attempt.wait_s = str(record["reason"]), float(record["wait_s"])
+            attempt.void = text(record["reason"])
+            attempt.wait_s = number(record["wait_s"], lowest=0)
         else:
             raise ValueError(f"unknown kind {kind!r}")
 
@@ -146,19 +148,21 @@ class FileRecord:
 
     def _add_visit(self, attempt: Try, record: Mapping[str, Any]) -> None:
         name = record["of"]
-        runs_ns = tuple(map(int, record["runs_ns"]))
+        runs_ns = tuple(items(record["runs_ns"], integer))
         if name not in self.names or not runs_ns or min(runs_ns) < 1:
             raise ValueError(f"no visit of {name!r}")
-        if record["position"] == 1:  # what a process that was killed left behind is not a round
+        round_number, position = (integer(record[key], lowest=1) for key in ("round", "position"))
+        started_s = number(record["started_s"], lowest=0)
+        if position == 1:  # what a process that was killed left behind is not a round
             self._forget_round()
         if record.get("disturbed") is not None:
             attempt.disturbed.append(str(record["disturbed"]))
             self._forget_round()
             return
         self._runs_ns[name] = runs_ns
-        self._started_s[name] = float(record["started_s"])
+        self._started_s[name] = started_s
         if len(self._runs_ns) == len(self.names):
-            attempt.rounds.append(Round(int(record["round"]), self._runs_ns, self._started_s))
+            attempt.rounds.append(Round(round_number, self._runs_ns, self._started_s))
             self._forget_round()
 
     def _forget_round(self) -> None:

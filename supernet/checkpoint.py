@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from autotinybert.errors import DamagedFileError
 from autotinybert.files import whole_binary_file
+from autotinybert.values import integer, number
 from supernet.training import TrainingState
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -41,7 +42,7 @@ def restore_checkpoint(path: Path, state: TrainingState) -> None:
         with safe_open(path, framework="pt") as file:
             where = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state.restore(tensors, int(where["step"]), float(where["elapsed_s"]))
+        state.restore(tensors, integer(where["step"]), number(where["elapsed_s"], lowest=0))
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFileError(
             f"{path} is no checkpoint of this training ({' '.join(str(error).split())[:200]}): "

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, whole_binary_file, write_signed_json
+from autotinybert.values import integer, mapping, text
 
 SCHEMA_VERSION = 1
 
@@ -136,10 +137,12 @@ def load_corpus(folder: Path) -> TokenCorpus:
         path, kind="token-corpus", schema_version=SCHEMA_VERSION, remedy=_REMEDY
     )
     try:
-        sequence_length, vocab_size = int(document["sequence_length"]), int(document["vocab_size"])
-        hashes = {name: str(document["shards"][name]) for name in SPLITS}
-        facts = dict(document["facts"])
-        pad_id = int(facts["special_ids"]["pad"])
+        sequence_length, vocab_size = (
+            integer(document[name], lowest=1) for name in ("sequence_length", "vocab_size")
+        )
+        hashes = {name: text(mapping(document["shards"])[name]) for name in SPLITS}
+        facts = mapping(document["facts"])
+        pad_id = integer(mapping(facts["special_ids"])["pad"])
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise DamagedFileError(f"{path} is no token corpus ({error}): {_REMEDY}") from error
     splits = {}

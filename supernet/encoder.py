@@ -30,6 +30,7 @@ from autotinybert.files import (
     whole_binary_file,
     write_signed_json,
 )
+from autotinybert.values import mapping, number, text
 from supernet.architecture import Architecture
 from supernet.weights import (
     LAYER_NORM_EPSILON,
@@ -151,11 +152,11 @@ def load_encoder(folder: Path) -> tuple[Encoder, dict[str, Any]]:
         raise DamagedFileError(f"{weights_path} is torn, truncated or edited: {_REMEDY}")
     try:
         encoder = Encoder(
-            architecture=Architecture.parse(document["architecture"]),
+            architecture=Architecture.parse(text(document["architecture"])),
             weights=safetensors.numpy.load(content),
-            layer_norm_epsilon=document["layer_norm_epsilon"],
+            layer_norm_epsilon=number(document["layer_norm_epsilon"]),
         )
-        return encoder, dict(document["extra"])
+        return encoder, mapping(document["extra"])
     except (
         LookupError, TypeError, ValueError, AttributeError, safetensors.SafetensorError
     ) as error:  # fmt: skip

@@ -32,6 +32,7 @@ from autotinybert.files import (
     whole_file,
     write_json,
 )
+from autotinybert.values import text
 from supernet.architecture import Architecture
 from supernet.cost import TYPE_VOCAB_SIZE
 from supernet.encoder import Encoder, safetensors_bytes
@@ -178,7 +179,7 @@ def load_model_folder(folder: Path) -> ModelFolder:
         raise InputError(f"no model in {folder}: name a folder that export-model wrote")
     config = read_json_object(path)
     ours = config.get("autotinybert")
-    if not isinstance(ours, dict) or not isinstance(ours.get("format"), int):
+    if not isinstance(ours, dict) or type(ours.get("format")) is not int:
         raise InputError(f"{path} is of another program: name a folder that export-model wrote")
     if ours["format"] > FORMAT:
         raise InputError(
@@ -188,11 +189,11 @@ def load_model_folder(folder: Path) -> ModelFolder:
     try:
         found = ModelFolder(
             path=folder,
-            architecture=Architecture.parse(ours["architecture"]),
+            architecture=Architecture.parse(text(ours["architecture"])),
             form="stock" if config["model_type"] == "bert" else "custom-code",
-            graph_variant=ours["graph_variant"],
+            graph_variant=text(ours["graph_variant"]),
             precision=_precision(ours.get("precision", "fp32")),
-            onnx_sha256=ours["onnx_sha256"],
+            onnx_sha256=text(ours["onnx_sha256"]),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}): export the model again") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autotinybert.errors import InputError
+from autotinybert.values import parse_json
 from supernet.architecture import UPPER_BOUNDS
 from supernet.space import QkvRule, Space, axis_values, hf_native_space, kd_space, mlm_space
 
@@ -35,7 +35,7 @@ def load_space(name: str, *, hidden_step: int = 4, ffn_step: int = 4) -> Space:
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
-        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        document = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)
     except OSError as error:
         raise InputError(f"cannot read space {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -74,6 +74,9 @@ def space_from_document(document: Mapping[str, Any], *, default_name: str) -> Sp
     if unknown or missing:
         problem = f"unknown key {unknown[0]}" if unknown else f"no {missing[0]}"
         raise InputError(f"space {default_name}: {problem}; its keys are name, {', '.join(axes)}")
+    name = document.get("name", default_name)
+    if not isinstance(name, str):
+        raise InputError(f"space {default_name}: name must be text, not {name!r}")
     values = {axis: _axis(default_name, axis, document[axis]) for axis in axes[:-1]}
     qkv = document["qkv_size"]
     rule: QkvRule = "free"
@@ -90,7 +93,7 @@ def space_from_document(document: Mapping[str, Any], *, default_name: str) -> Sp
     else:
         sizes = _axis(default_name, "qkv_size", qkv)
     return Space(
-        name=str(document.get("name", default_name)),
+        name=name,
         num_layers=values["num_layers"],
         hidden_sizes=values["hidden_size"],
         ffn_sizes=values["ffn_size"],

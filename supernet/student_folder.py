@@ -17,6 +17,7 @@ from torch import nn
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import sha256_bytes, sha256_file, whole_binary_file
+from autotinybert.values import items, mapping
 from supernet.encoder import ENCODER_FILES, Encoder, load_encoder, save_encoder
 from supernet.supernet_folder import Origin
 from supernet.tokenizer_files import write_tokenizer_files
@@ -77,14 +78,14 @@ def load_student(folder: Path) -> Student:
             "train-model wrote"
         )
     try:
-        if sha256_file(path) != extra["projection"]["sha256"]:
+        if sha256_file(path) != mapping(extra["projection"])["sha256"]:
             raise DamagedFileError(f"{path} is not as it was written: {_REMEDY}")
         tensors = load_file(path)
         teacher_size, hidden_size = tensors["weight"].shape
         projection = nn.Linear(hidden_size, teacher_size)
         projection.load_state_dict(tensors)
         origin = Origin.from_json(extra["origin"], folder)
-        history = tuple(dict(step) for step in extra["history"])
+        history = tuple(items(extra["history"], mapping))
     except DamagedFileError:
         raise
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -30,8 +30,10 @@ from autotinybert.files import (
     whole_binary_file,
     write_signed_json,
 )
+from autotinybert.values import integer, mapping, number, text
 from supernet.architecture import Architecture
 from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
+from supernet.elastic import DepthRule
 from supernet.huggingface import BertFolder, read_bert_folder
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.objectives import TeacherVariance
@@ -86,13 +88,15 @@ class Origin:
             KeyError, TypeError, ValueError: if it is no such object.
         """
         variance, corpus = value["variance"], value["corpus"]
-        from_here = Path(os.path.normpath(folder / str(corpus["from_here"])))
+        from_here = Path(os.path.normpath(folder / text(corpus["from_here"])))
         return cls(
-            teacher=Path(value["teacher"]["path"]),
-            teacher_sha256=str(value["teacher"]["sha256"]),
-            corpus=from_here if (from_here / CORPUS_FILE).exists() else Path(corpus["path"]),
-            corpus_sha256=str(corpus["sha256"]),
-            variance=TeacherVariance(float(variance["scores"]), float(variance["hidden"])),
+            teacher=Path(text(value["teacher"]["path"])),
+            teacher_sha256=text(value["teacher"]["sha256"]),
+            corpus=from_here if (from_here / CORPUS_FILE).exists() else Path(text(corpus["path"])),
+            corpus_sha256=text(corpus["sha256"]),
+            variance=TeacherVariance(
+                number(variance["scores"], lowest=0), number(variance["hidden"], lowest=0)
+            ),
         )
 
     def read_teacher(self) -> BertFolder:
@@ -220,12 +224,14 @@ def load_supernet(folder: Path) -> Supernet:
         if sha256_file(weights_path) != document["weights_sha256"]:
             raise DamagedFileError(f"{weights_path} is not as it was written: {_REMEDY}")
         tensors = load_file(weights_path)
+        if document["depth_rule"] not in get_args(DepthRule):
+            raise ValueError(f"no depth rule {document['depth_rule']!r}")
         config = SuperPLMConfig(
-            largest=Architecture.parse(document["architecture"]),
+            largest=Architecture.parse(text(document["architecture"])),
             depth_rule=document["depth_rule"],
-            vocab_size=document["vocab_size"],
-            max_positions=document["max_positions"],
-            layer_norm_epsilon=document["layer_norm_epsilon"],
+            vocab_size=integer(document["vocab_size"], lowest=1),
+            max_positions=integer(document["max_positions"], lowest=1),
+            layer_norm_epsilon=number(document["layer_norm_epsilon"], lowest=0),
         )
         weights = {
             name.removeprefix("student."): value
@@ -237,7 +243,7 @@ def load_supernet(folder: Path) -> Supernet:
         projection.load_state_dict(
             {name: tensors[f"projection.{name}"] for name in ("weight", "bias")}
         )
-        space = space_from_document(document["space"], default_name="space")
+        space = space_from_document(mapping(document["space"]), default_name="space")
         return Supernet(
             folder=folder,
             model=SuperPLM.from_weights(config, weights),

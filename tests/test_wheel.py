@@ -22,7 +22,10 @@ def test_the_wheel_installs_and_works_outside_the_checkout(tmp_path: Path) -> No
         check=True,
     )
     (wheel,) = tmp_path.glob("autotinybert-*.whl")
-    top = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    committed = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("device_profiles/*/*.*")}
+    assert {name for name in committed if "__pycache__" not in name} <= names
+    top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {
         "autotinybert",
         "supernet",

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -69,6 +73,19 @@ def test_a_binary_file_is_whole_or_absent_too(tmp_path: Path) -> None:
         write_half()
     assert path.read_bytes() == b"\x00\r\n\xff"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("open_file", [whole_file, whole_binary_file])
+def test_a_full_disk_names_the_file_and_leaves_nothing_behind(
+    tmp_path: Path, open_file: Callable[[Path], AbstractContextManager[IO[Any]]]
+) -> None:
+    def write_to_a_full_disk() -> None:
+        with open_file(tmp_path / "file"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*file'"):
+        write_to_a_full_disk()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_written_file_is_as_readable_as_any_other(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotinybert.errors import DamagedFileError, InputError
+from autotinybert.errors import DamagedFileError, InputError, WorkError
 from device_profiles.journal import Journal, read_journal
 
 RECORDS = [{"kind": "visit", "number": number, "runs_ns": [1, 2, number]} for number in range(5)]
@@ -78,17 +81,26 @@ def test_a_second_writer_is_refused_while_the_first_is_there(tmp_path: Path) -> 
         assert len(journal.records) == 5
 
 
-def test_a_full_disk_leaves_the_journal_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def refuse(descriptor: int, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "write", [lambda descriptor, data: os.write(descriptor, data[:7]), refuse], ids=["short", "no"]
+)
+def test_a_full_disk_leaves_the_journal_whole_and_says_how_to_go_on(
+    tmp_path: Path, write: Callable[[int, bytes], int]
 ) -> None:
     path = written(tmp_path / "journal")
-    with Journal(path) as journal:
-        real_write = __import__("os").write
-        monkeypatch.setattr("os.write", lambda descriptor, data: real_write(descriptor, data[:7]))
-        with pytest.raises(OSError, match="No space left"):
-            journal.append({"kind": "visit"})
-        monkeypatch.undo()
+    with (
+        Journal(path, write=write) as journal,
+        pytest.raises(WorkError, match=r"No space left on device; .* the same command again"),
+    ):
+        journal.append({"kind": "visit"})
     assert read_journal(path) == RECORDS
+    with Journal(path) as journal:
+        journal.append({"kind": "visit"})
+    assert len(read_journal(path)) == len(RECORDS) + 1
 
 
 def test_lines_are_plain_json_with_a_checksum(tmp_path: Path) -> None:

@@ -69,13 +69,20 @@ def test_this_machine_is_profiled_and_the_profile_is_finished(cli: Cli, tmp_path
     code, text, _ = cli(*options)
     assert (code, json.loads(text)["rows"]) == (0, answer["rows"])
     assert (out / JOURNAL_FILE).read_bytes() == before
-    assert DeviceProfile.load(out).document["arguments"][-5:] == [
-        *("--sequence-length", "8", "--under-load", "--seed", "0")
-    ]
+    arguments = DeviceProfile.load(out).document["arguments"]
+    assert arguments[-5:] == ["--sequence-length", "8", "--under-load", "--seed", "0"]
+    assert "shapes.csv" in arguments
+    assert str(tmp_path) not in (out / PROFILE_FILE).read_text()
     for other in (request, (*options, "--reference", "1-16-40-2-24")):
         code, _, error = cli(*other)
         assert code == 2
         assert "different request" in error
+    if answer["rows"]["ok"] < 3:
+        return  # what a check of it says is tested elsewhere
+    code, text, _ = cli("--recheck", out, "--configs", 3, "--json")
+    check = json.loads(text)
+    assert code == int(check["verdict"] != "holds")
+    assert (len(check["rows"]), check["key_differences"]) == (3, [])
 
 
 @pytest.mark.slow
@@ -157,6 +164,25 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     assert message in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--target is needed: cpu-x86"),
+        (("--target", TARGET), "--out is needed"),
+        (("--recheck", "absent"), "no device profile in absent"),
+        (("--recheck", "absent", "--target", TARGET), "--recheck takes --target from the profile"),
+        (("--recheck", "absent", "--rivals"), "--recheck takes --rivals from the profile"),
+    ],
+)
+def test_what_a_campaign_needs_and_a_check_does_not_is_said(
+    cli: Cli, options: tuple[object, ...], message: str
+) -> None:
+    code, stdout, error = cli(*options)
+    assert (code, stdout) == (2, "")
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_a_running_campaign_is_safe_from_overwrite(cli: Cli, tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ import pytest
 from device_profiles.machine import measurement_key
 from device_profiles.provider_options import CUDA_PROVIDER
 from profiler.affinity import parse_cpus
-from profiler.host import facts_as_of, host_facts, read_cpuinfo, smt_siblings, steal_ms
+from profiler.host import (
+    facts_as_of,
+    host_facts,
+    kernel_version,
+    read_cpuinfo,
+    smt_siblings,
+    steal_ms,
+)
 
 X86 = """processor\t: 0
 vendor_id\t: AuthenticAMD
@@ -44,6 +51,22 @@ def test_an_arm_processor_is_named_by_implementer_and_part() -> None:
 )
 def test_steal_is_read_where_it_is_told(text: str, expected: float | None) -> None:
     assert steal_ms(text, 100) == expected
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [
+        ("6.1.0-21-amd64", "6.1.0"),
+        ("5.10.233-foo", "5.10.233"),
+        ("6.8.12+rpt-rpi-2712", "6.8.12"),
+        ("4.19.0", "4.19.0"),
+        ("5.15.153.1-microsoft-standard-WSL2", "5.15.153.1"),
+        ("custom", "unavailable"),
+        ("", "unavailable"),
+    ],
+)
+def test_of_a_kernel_only_the_upstream_version_is_told(release: str, version: str) -> None:
+    assert kernel_version(release) == version
 
 
 def test_this_machine_tells_everything_that_the_key_needs() -> None:

@@ -180,3 +180,12 @@ def test_a_visit_is_held_back_while_the_core_is_taken_and_ends_early_if_it_still
 def test_without_a_watch_nobody_knows_how_long_the_runs_waited() -> None:
     facts = visit(CONFIGURATION, Protocol(), opened, Clock())["facts"]
     assert (facts["held_ns"], facts["waited_ns"]) == (0, None)
+
+
+def test_a_number_that_no_float_holds_is_refused_and_the_child_goes_on() -> None:
+    huge = {**REQUEST, "protocol": {**Protocol().to_json(), "visits": 10**400}}
+    requests = b"".join(json.dumps(value).encode() + b"\n" for value in (huge, REQUEST))
+    _, refused, answered = lines_of(requests)
+    assert refused["type"] == "refused"
+    assert "visits must be above 0" in refused["error"]
+    assert answered["type"] == "visit"

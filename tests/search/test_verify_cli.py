@@ -184,7 +184,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     ("changes", "message"),
     [
         ({"onnx_sha256": "0" * 64}, "model.onnx is torn, truncated or edited"),
-        ({"onnx_sha256": None}, "model.onnx is torn, truncated or edited"),
+        ({"onnx_sha256": None}, "config.json is damaged"),
         ({"architecture": 5}, "config.json is damaged"),
         ({"architecture": "5-6"}, "'5-6' is no architecture"),
         ({"graph_variant": "magic"}, "no graph variant 'magic'"),

@@ -146,6 +146,8 @@ def test_a_folder_without_a_finished_superplm_says_what_to_do(
         ({"architecture": "big"}, "holds no SuperPLM"),
         ({"architecture": "3-24-48-4-20"}, "holds no SuperPLM"),
         ({"architecture": None}, "holds no SuperPLM"),
+        ({"depth_rule": None}, "no depth rule None"),
+        ({"layer_norm_epsilon": "1"}, "holds no SuperPLM"),
         ({"vocab_size": 5}, "holds no SuperPLM"),
         ({"space": {}}, "holds no SuperPLM"),
         ({"origin": {"teacher": "x"}}, "holds no SuperPLM"),

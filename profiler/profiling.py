@@ -1,0 +1,167 @@
+"""Profiles a machine: the choice of a graph variant, the campaign, what else was asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autotinybert.command import Answer
+from autotinybert.errors import InputError
+from autotinybert.files import OutputFolder
+from device_profiles.journal import Journal
+from device_profiles.profile import (
+    JOURNAL_FILE,
+    PROFILE_FILES,
+    VARIANTS_FILE,
+    DeviceProfile,
+    save_profile,
+)
+from device_profiles.target import check_target
+from device_profiles.visits import rows_of
+from profiler.affinity import check_cpus, cpus_text, parse_cpus
+from profiler.answer import profile_answer
+from profiler.campaign import ConnectionLostError, Progress, run_campaign
+from profiler.child import ChildWorker, open_child
+from profiler.doctor_cli import unreachable
+from profiler.extras import run_extras
+from profiler.extras_answer import announce, with_extras
+from profiler.profiling_options import ProfilingJob
+from profiler.progress import progress_bar
+from profiler.ssh import RemoteHost
+from profiler.variant_choice import VariantChoice, choose_variants
+
+COMMAND = "profile-device"
+
+
+def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
+    """Profiles what the job names, or goes on with it.
+
+    Raises:
+        InputError: if the machine is not the target, or `out` holds something else.
+        WorkError: if the machine cannot be reached, or the disk is full.
+    """
+    request = job.request()
+    host = _checked_host(job)
+    folder = OutputFolder.claim(out, COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
+    if folder.state == "finished":
+        profile = DeviceProfile.load(out)
+        return with_extras(profile_answer(profile, finished_before=True), profile.document)
+    folder.create()
+    open_worker = partial(open_child, job.remote, cpus=job.cpus, provider=job.provider)
+    fresh = folder.state == "new"
+    # The lock comes first: nothing of another campaign's is touched while it runs.
+    with Journal(out / JOURNAL_FILE, fresh=fresh) as journal, progress_bar() as on_progress:
+        kept = (JOURNAL_FILE, *([VARIANTS_FILE] if job.chooses_variant and not fresh else []))
+        folder.begin([name for name in PROFILE_FILES if name not in kept])
+        targets, spent_s = job.targets, 0.0
+        choices: list[VariantChoice] = []
+        if job.chooses_variant:
+            choices, spent_s = _choose(job, out, open_worker, host, on_progress)
+            targets = [choice.target for choice in choices]
+        campaign = run_campaign(
+            job.plan(targets),
+            job.protocol,
+            journal,
+            open_worker,
+            host=host,
+            clock_s=time.monotonic,
+            time_limit_s=_time_limit_s(job, spent_s),
+            shorten_plan=job.options.architectures is None,
+            on_progress=on_progress,
+        )
+        run_extras(
+            job.extras,
+            campaign,
+            journal,
+            open_worker,
+            references=job.references,
+            announce=announce,
+        )
+        rows = rows_of(campaign, job.protocol)
+        save_profile(
+            out,
+            target=job.options.target,
+            host=host,
+            protocol=job.protocol,
+            arguments=job.options.typed(),
+            campaign=campaign,
+            rows=rows,
+            references=job.references,
+            lengths=job.lengths,
+            graph_variants=[choice.to_json() for choice in choices],
+        )
+        folder.finish()
+    profile = DeviceProfile.load(out)
+    return with_extras(profile_answer(profile, rows), profile.document)
+
+
+def _choose(
+    job: ProfilingJob,
+    out: Path,
+    open_worker: Callable[[], ChildWorker],
+    host: Mapping[str, Any],
+    on_progress: Callable[[Progress], None],
+) -> tuple[list[VariantChoice], float]:
+    """Measures every graph variant, and how long that took in seconds."""
+    with Journal(out / VARIANTS_FILE) as journal:
+        campaign = run_campaign(
+            job.variant_plan(),
+            job.protocol,
+            journal,
+            open_worker,
+            host=host,
+            clock_s=time.monotonic,
+            on_progress=on_progress,
+        )
+    choices = choose_variants(rows_of(campaign, job.protocol), job.targets)
+    return choices, campaign.elapsed_s
+
+
+def _time_limit_s(job: ProfilingJob, spent_s: float) -> float | None:
+    """What --minutes leaves for the campaign."""
+    minutes = job.options.minutes
+    return None if minutes is None else max(60 * minutes - spent_s, 1.0)
+
+
+def machine_facts(
+    remote: RemoteHost | None, provider: str, cpus: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Facts of the machine that will be measured, from a measuring child on it.
+
+    Raises:
+        WorkError: if it does not start.
+    """
+    try:
+        worker = open_child(remote, cpus=cpus, provider=provider)
+    except ConnectionLostError as error:
+        raise unreachable(error, remote) from error
+    try:
+        return dict(worker.host)
+    finally:
+        worker.close()
+
+
+def _checked_host(job: ProfilingJob) -> dict[str, Any]:
+    """Facts of the machine, if it is what the job is for.
+
+    Raises:
+        InputError: saying what it is, and what to do.
+    """
+    host = machine_facts(job.remote, job.provider)
+    try:
+        check_target(job.options.target, host)
+    except InputError as error:
+        raise InputError(f"{job.remote.host}: {error}" if job.remote else str(error)) from error
+    most_threads = max(target.threads for target in job.targets)
+    if most_threads > host["cpu_count"]:
+        raise InputError(
+            f"--threads {most_threads} on a machine with {host['cpu_count']} cores: "
+            f"use at most {host['cpu_count']}"
+        )
+    if job.cpus:
+        check_cpus(job.cpus, parse_cpus(str(host.get("allowed_cpus", ""))), most_threads)
+        host["pinned_cpus"] = cpus_text(job.cpus)
+    return host
