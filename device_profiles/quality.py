@@ -185,8 +185,8 @@ def block_factors(
     residual = np.log(visit_minima[comparable])
     effects = np.zeros(len(blocks))
     for _ in range(_POLISHING_PASSES):
-        residual -= _group_medians(residual, configuration)[configuration]
-        medians = _group_medians(residual, block)
+        residual -= group_medians(residual, configuration)[configuration]
+        medians = group_medians(residual, block)
         residual -= medians[block]
         effects += medians
     judged = np.bincount(block, minlength=len(blocks)) >= _FEWEST_VISITS_TO_JUDGE_A_BLOCK
@@ -198,7 +198,7 @@ def block_factors(
     return factors
 
 
-def _group_medians(values: FloatVector, group: IntVector) -> FloatVector:
+def group_medians(values: FloatVector, group: IntVector) -> FloatVector:
     """The median of each group's values; groups are numbered from 0 without gaps."""
     order = np.lexsort((values, group))
     counts = np.bincount(group)
