@@ -24,8 +24,8 @@ from autotinybert.text_table import text_table
 from device_profiles.drift import BoolVector, slow_visits
 from device_profiles.profile import DeviceProfile
 from device_profiles.quality import FloatVector, IntVector, group_medians
+from device_profiles.rows import factors_of_blocks
 from device_profiles.suspects import suspect_rows
-from device_profiles.visits import factors_of_blocks
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix, to_matrix
 from supernet.space import Space, kd_space
 

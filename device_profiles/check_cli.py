@@ -16,9 +16,10 @@ from device_profiles.drift import Drift, slow_visits
 from device_profiles.latency_columns import latency_columns
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from device_profiles.quality import IntVector
+from device_profiles.rows import factors_of_blocks
 from device_profiles.suspects import Suspects, suspect_rows
 from device_profiles.table import Table, read_table
-from device_profiles.visits import CampaignRecord, factors_of_blocks
+from device_profiles.visits import CampaignRecord
 
 _COMMAND = "check-latencies"
 

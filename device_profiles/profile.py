@@ -37,8 +37,9 @@ from device_profiles.measurements import (
 )
 from device_profiles.profile_document import check_profile_document
 from device_profiles.protocol import Protocol
+from device_profiles.rows import factors_of_blocks
 from device_profiles.verdicts import Verdict
-from device_profiles.visits import CampaignRecord, Visit, factors_of_blocks
+from device_profiles.visits import CampaignRecord, Visit
 from supernet.architecture import Architecture
 from supernet.published import REFERENCE_SHAPES
 
@@ -48,7 +49,7 @@ PROFILE_FILE = "profile.json"
 JOURNAL_FILE = "measurements.jsonl"
 LATENCIES_FILE = "latencies.csv"
 VARIANTS_FILE = "variants.jsonl"
-PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE, VARIANTS_FILE)
+PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE)
 
 
 @dataclass(frozen=True)

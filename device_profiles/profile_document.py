@@ -89,6 +89,7 @@ def _block(value: object) -> dict[str, Any]:
     block = mapping(value)
     for name in ("block", "round", "visits"):
         integer(block[name], lowest=1)
+    integer(block["disturbed"])
     for name in ("started_s", "factor"):
         number(block[name], lowest=0)
     if type(block["slow"]) is not bool:

@@ -122,7 +122,7 @@ class Configuration:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Configuration:
-        """Reads a configuration back; one without `provider_options` is of an older version.
+        """Reads a configuration back.
 
         Raises:
             InputError: if a key is missing or unknown, or a value is out of bounds.
@@ -137,7 +137,6 @@ class Configuration:
             "provider",
             "provider_options",
         }
-        value = {"provider_options": "", **value}
         if set(value) != expected:
             odd = sorted(set(value) ^ expected)
             raise InputError(f"a configuration has the keys {sorted(expected)}; see {odd[0]!r}")

@@ -1,31 +1,17 @@
-"""What a campaign's journal says: visits, failures, blocks, and the rows that follow from them."""
+"""What a campaign's journal says: rounds, visits, failures."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-import numpy as np
-
 from autotinybert.errors import DamagedFileError
 from autotinybert.values import integer, items, mapping, number, text
 from device_profiles.extras import EXTRA_KINDS, Extras
-from device_profiles.measurements import MeasuredRow
-from device_profiles.protocol import Protocol
-from device_profiles.quality import (
-    PERCENTILES,
-    VISITS_FOR_PERCENTILES,
-    block_factors,
-    is_throttling,
-    percentiles,
-    quiet_latency,
-    samples_needed,
-)
 from device_profiles.target import Configuration
-from device_profiles.verdicts import Cause, failure_reason, judge
+from device_profiles.verdicts import Cause
 
 # A configuration that failed this often is not visited again.
 MAX_FAILURES = 2
@@ -181,8 +167,8 @@ class CampaignRecord:
             disturbed = record.get("disturbed")
             if disturbed is not None and disturbed not in get_args(Cause):
                 raise ValueError(f"unknown disturbance {disturbed!r}")
-            if "end_to_end_ns" in mapping(record["facts"]):
-                items(record["facts"]["end_to_end_ns"], _run_ns)
+            if not items(mapping(record["facts"]).get("end_to_end_ns", [1]), _run_ns):
+                raise ValueError("no end-to-end runs")
             started_s, facts = number(record["started_s"], lowest=0), mapping(record["facts"])
             visit = Visit(configuration, round_number, block, runs_ns, started_s, facts, disturbed)
             self.visits.append(visit)
@@ -239,118 +225,3 @@ class CampaignRecord:
         """Whether a configuration failed or was disturbed too often to be visited again."""
         disturbed = sum(count for (_, which), count in self._disturbed.items() if which == index)
         return len(self.failures.get(index, ())) >= MAX_FAILURES or disturbed >= MAX_DISTURBED
-
-
-def factors_of_blocks(visits: Sequence[Visit]) -> dict[int, float]:
-    """How much slower than quiet blocks each block was, by its undisturbed visits."""
-    whole = [visit for visit in visits if not visit.disturbed]
-    factors = dict.fromkeys((visit.block for visit in visits), 1.0)
-    factors.update(
-        block_factors(
-            np.array([visit.configuration for visit in whole], dtype=np.int64),
-            np.array([visit.block for visit in whole], dtype=np.int64),
-            np.array([visit.minimum_ns for visit in whole], dtype=np.float64),
-        )
-    )
-    return factors
-
-
-def why_not_accepted(campaign: CampaignRecord, protocol: Protocol) -> list[Cause | None]:
-    """For each visit of a campaign, why it is not accepted; None if it is.
-
-    The only place that decides it. What took the core away comes first: it explains slowness.
-    """
-    factors = factors_of_blocks(campaign.visits)
-    cause = _cause_of_slow_blocks(campaign.visits, factors, protocol)
-    return [
-        visit.disturbed or (cause if factors[visit.block] > protocol.slow_factor else None)
-        for visit in campaign.visits
-    ]
-
-
-def _cause_of_slow_blocks(
-    visits: Sequence[Visit], factors: Mapping[int, float], protocol: Protocol
-) -> Cause:
-    rises: dict[int, list[float]] = {block: [] for block in factors}
-    for visit in visits:
-        half = len(visit.runs_ns) // 2
-        if not visit.disturbed and half:
-            first, second = visit.runs_ns[:half], visit.runs_ns[-half:]
-            rises[visit.block].append(statistics.median(second) / statistics.median(first) - 1)
-    throttling = is_throttling(
-        [factors[block] for block in sorted(factors)],
-        [statistics.median(rises[block] or [0.0]) for block in sorted(factors)],
-        protocol.slow_factor,
-    )
-    return "throttling" if throttling else "slow block"
-
-
-def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
-    """One row for each configuration of the plan, judged, in the plan's order."""
-    accepted: list[list[Visit]] = [[] for _ in campaign.configurations]
-    causes: list[Counter[Cause]] = [Counter() for _ in campaign.configurations]
-    why = why_not_accepted(campaign, protocol)
-    for visit, cause in zip(campaign.visits, why, strict=True):
-        if cause is None:
-            accepted[visit.configuration].append(visit)
-        else:
-            causes[visit.configuration][cause] += 1
-    return [
-        _row(
-            campaign.configurations[index],
-            accepted[index],
-            causes[index],
-            campaign.failures.get(index, []),
-            protocol,
-        )
-        for index in range(campaign.num_planned)
-    ]
-
-
-def _missing_percentiles(runs: int, visits: int) -> str:
-    """Why some percentiles of a row that is `ok` are not there."""
-    if visits < VISITS_FOR_PERCENTILES:
-        return f"{visits} visits; percentiles need {VISITS_FOR_PERCENTILES}"
-    missing = [(p, samples_needed(p)) for p in PERCENTILES if runs < samples_needed(p)]
-    needs = ", ".join(f"p{percentile} {needed}" for percentile, needed in missing)
-    return f"{runs} runs; needed for {needs}" if missing else ""
-
-
-def _row(
-    configuration: Configuration,
-    accepted: Sequence[Visit],
-    causes: Mapping[Cause, int],
-    failures: Sequence[str],
-    protocol: Protocol,
-) -> MeasuredRow:
-    minima_ms = [visit.minimum_ns / 1e6 for visit in accepted]
-    runs_ms = [elapsed_ns / 1e6 for visit in accepted for elapsed_ns in visit.runs_ns]
-    processes = len({visit.block for visit in accepted})
-    judgement = judge(
-        minima_ms, visits=protocol.visits, agreement=protocol.agreement, causes=causes
-    )
-    reason = judgement.reason or _missing_percentiles(len(runs_ms), processes)
-    if judgement.verdict == "rejected" and failures:
-        reason = failure_reason(failures[-1])
-    if judgement.verdict == "rejected":
-        latency_ms, percentiles_ms = None, dict.fromkeys(PERCENTILES)
-    else:
-        latency_ms = quiet_latency(minima_ms, protocol.visits)
-        percentiles_ms = percentiles(runs_ms, processes)
-    return MeasuredRow(
-        configuration,
-        latency_ms,
-        percentiles_ms,
-        len(accepted),
-        len(runs_ms),
-        judgement.verdict,
-        reason,
-        None if judgement.verdict == "rejected" else _end_to_end_ms(accepted, protocol),
-    )
-
-
-def _end_to_end_ms(visits: Sequence[Visit], protocol: Protocol) -> float | None:
-    """The quiet end-to-end latency; None where too few visits timed it."""
-    times_ns = [visit.end_to_end_ns for visit in visits]
-    minima_ms = [time_ns / 1e6 for time_ns in times_ns if time_ns is not None]
-    return quiet_latency(minima_ms, protocol.visits) if len(minima_ms) >= protocol.visits else None

@@ -10,8 +10,9 @@ import numpy as np
 from device_profiles.machine import EMULATED_REMARK
 from device_profiles.measurements import describe_slice, slice_of
 from device_profiles.profile import DeviceProfile
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from predictor import page
 from predictor.baselines import baseline_accuracies
 from predictor.comparison import compare_published

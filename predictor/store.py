@@ -61,7 +61,6 @@ def save_predictor(
         "target": predictor.target,
         "measurement_key": predictor.key,
         "measurement_key_hash": None if predictor.key is None else key_hash(predictor.key),
-        "emulated": predictor.emulated,
         "sources": list(predictor.sources),
         "seed": seed,
         "reference_rows": [dict(row) for row in predictor.references],

@@ -17,8 +17,9 @@ from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
 from device_profiles.protocol import Protocol as MeasuringProtocol
 from device_profiles.quality import disturbance
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.outage import Outage
 from profiler.plan import Plan
 from profiler.rounds import due, why_hopeless

@@ -23,6 +23,7 @@ from profiler.profiling import COMMAND, profile_machine
 from profiler.profiling_options import MOST_CONFIGS, ProfilingJob, ProfilingOptions, remote_host
 from profiler.progress import progress_bar
 from profiler.recheck_cli import recheck_machine
+from profiler.variant_choice import AUTO
 from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS
 from supernet.variants import GRAPH_VARIANTS, PRECISIONS
 
@@ -91,9 +92,7 @@ def profile_device(
     ] = None,
     graph_variant: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain; auto measures."
-        ),
+        typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; repeatable; default plain; or {AUTO}."),
     ] = None,
     footprint: Annotated[
         str | None,
@@ -197,9 +196,10 @@ def profile_device(
                 overwrite=overwrite,
                 on_progress=on_progress,
             )
-    if target is None or out is None:
-        option = "--out DIR" if target else f"--target ({', '.join(TARGET_NAMES)})"
-        raise InputError(f"{option} is needed; only --doctor and --recheck go without")
+    if target is None:
+        raise InputError(f"--target is needed: {', '.join(TARGET_NAMES)}")
+    if out is None:
+        raise InputError("--out is needed: name the folder of the device profile")
     job = ProfilingJob.of(ProfilingOptions(**options))
     return profile_machine(job, out, overwrite=overwrite)
 

@@ -19,8 +19,8 @@ from device_profiles.profile import (
     DeviceProfile,
     save_profile,
 )
+from device_profiles.rows import rows_of
 from device_profiles.target import check_target
-from device_profiles.visits import rows_of
 from profiler.affinity import check_cpus, cpus_text, parse_cpus
 from profiler.answer import profile_answer
 from profiler.campaign import ConnectionLostError, Progress, run_campaign
@@ -45,7 +45,8 @@ def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
     """
     request = job.request()
     host = _checked_host(job)
-    folder = OutputFolder.claim(out, COMMAND, request, files=PROFILE_FILES, overwrite=overwrite)
+    files = (*PROFILE_FILES, VARIANTS_FILE) if job.chooses_variant else PROFILE_FILES
+    folder = OutputFolder.claim(out, COMMAND, request, files=files, overwrite=overwrite)
     if folder.state == "finished":
         profile = DeviceProfile.load(out)
         return with_extras(profile_answer(profile, finished_before=True), profile.document)
@@ -54,8 +55,7 @@ def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
     fresh = folder.state == "new"
     # The lock comes first: nothing of another campaign's is touched while it runs.
     with Journal(out / JOURNAL_FILE, fresh=fresh) as journal, progress_bar() as on_progress:
-        kept = (JOURNAL_FILE, *([VARIANTS_FILE] if job.chooses_variant and not fresh else []))
-        folder.begin([name for name in PROFILE_FILES if name not in kept])
+        folder.begin([name for name in (*PROFILE_FILES, VARIANTS_FILE) if name != JOURNAL_FILE])
         targets, spent_s = job.targets, 0.0
         choices: list[VariantChoice] = []
         if job.chooses_variant:

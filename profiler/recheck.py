@@ -21,8 +21,9 @@ from device_profiles.journal import Journal
 from device_profiles.machine import key_differences, measurement_key
 from device_profiles.measurements import MeasuredRow, describe_slice, slice_of
 from device_profiles.profile import DeviceProfile
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.campaign import Progress, Worker, run_campaign
 from profiler.plan import Plan
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 
 from device_profiles.protocol import Protocol
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.rows import rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.plan import Plan
 
 # More than the five that a block needs to be judged: some may fail.

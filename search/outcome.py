@@ -50,7 +50,7 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
         "report": str(path.out / "report.html"),
         "device": device_text(profile),
         "precision": request.precision,
-        "graph_variant": request.graph_variant,
+        "graph_variant": path.graph_variant,
         "budget": request.budget.describe(),
         "statistic": result.statistic,
         "limit_ms": result.limit_ms,

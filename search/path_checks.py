@@ -13,7 +13,9 @@ from device_profiles.measurements import rows_of_slice, slice_of
 from device_profiles.profile import PROFILE_FILE, DeviceProfile
 from device_profiles.target import Configuration, Target, Workload, check_target, provider_of
 from profiler.host import facts_as_of, host_facts
+from profiler.variant_choice import AUTO
 from search.constraints import Budget
+from search.graph_choice import graph_variant_of
 from search.path_request import PathRequest
 from search.verification_plan import choose_slice
 from supernet.architecture import Architecture
@@ -145,7 +147,8 @@ def _target(request: PathRequest) -> Target:
         provider=provider_of(request.target),
         threads=request.threads,
         precision=request.precision,  # type: ignore[arg-type] # checked there
-        graph_variant=request.graph_variant,  # type: ignore[arg-type]
+        # One that is chosen by measurement begins as the plain one.
+        graph_variant="plain" if request.graph_variant == AUTO else request.graph_variant,  # type: ignore[arg-type]
     )
 
 
@@ -167,7 +170,7 @@ def _check_profile(profile: DeviceProfile, request: PathRequest) -> None:
     asked = _target(request)
     workload, target = choose_slice(
         profile,
-        graph_variant=asked.graph_variant,
+        graph_variant=graph_variant_of(profile, request),
         precision=asked.precision,
         **request.workload_options(),
     )

@@ -28,7 +28,7 @@ class PathRequest:
         batch_size: of the workload.
         threads: of the target.
         precision: of the target: what is profiled, searched under, exported and verified.
-        graph_variant: of the target.
+        graph_variant: of the target, or `auto`: the fastest, by measurement.
         training_sequence_length: most tokens of a training sequence; None with a ready corpus.
         max_megabytes: of text, or None for the default.
         supernet_minutes: time to train the SuperPLM.

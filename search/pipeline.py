@@ -23,6 +23,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from search.candidates import Try, hand_out, ordered_candidates, save_tries, wit
 from search.cli import verify_model
 from search.comparison import measured_shapes, read_scores, score_profile
 from search.file_score import load_score
+from search.graph_choice import graph_variant_of
 from search.path_request import PathRequest
 from search.result import Candidate, SearchResult, load_search
 from search.search_cli import search_architecture
@@ -60,6 +62,7 @@ from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
 from supernet.supernet_folder import load_supernet, read_document
 from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, train_model, train_supernet
+from supernet.variants import GraphVariant
 
 SHORTLIST_FILE = "shortlist.csv"
 COMPARISON_FILE = "comparison.jsonl"
@@ -207,7 +210,7 @@ class WholePath:
             "within": str(request.largest),
             "reference": [str(shape) for shape in references],
             "rivals": True,
-            **self._measured(),
+            **self._measured(request.graph_variant),
             "seed": request.seed,
             "out": self.profile,
         }
@@ -222,7 +225,12 @@ class WholePath:
                 "to be measured; stop other work and run the same command again"
             )
 
-    def _measured(self) -> dict[str, Any]:
+    @cached_property
+    def graph_variant(self) -> GraphVariant:
+        """The variant that ships, once the device was profiled."""
+        return graph_variant_of(DeviceProfile.load(self.profile), self.request)
+
+    def _measured(self, graph_variant: str) -> dict[str, Any]:
         """The options of a campaign that say what a row is measured under."""
         request = self.request
         return {
@@ -230,7 +238,7 @@ class WholePath:
             "batch_size": [request.batch_size],
             "threads": [request.threads],
             "precision": [request.precision],
-            "graph_variant": [request.graph_variant],
+            "graph_variant": [graph_variant],
         }
 
     def _predictor(self) -> None:
@@ -283,7 +291,7 @@ class WholePath:
                 **request.budget_options(),
                 **request.workload_options(),
                 precision=request.precision,
-                graph_variant=request.graph_variant,
+                graph_variant=self.graph_variant,
                 method=request.method,
                 evaluations=request.evaluations,
                 seed=request.seed,
@@ -306,7 +314,7 @@ class WholePath:
                 "profile-device",
                 target=request.target,
                 architectures=path,
-                **self._measured(),
+                **self._measured(self.graph_variant),
                 seed=request.seed + 1,
                 out=self.out / "shortlist",
             )
@@ -401,7 +409,7 @@ class WholePath:
             {
                 **self.request.workload_options(),
                 "precision": self.request.precision,
-                "graph_variant": self.request.graph_variant,
+                "graph_variant": self.graph_variant,
             },
         )
 
@@ -446,7 +454,7 @@ class WholePath:
             f"{name} {form}",
             "export-model",
             model=folder / form,
-            graph_variant=request.graph_variant,
+            graph_variant=self.graph_variant,
             precision=request.precision,
             out=folder / f"{form}-exported",
         )

@@ -19,6 +19,7 @@ from autotinybert.files import (
     whole_file,
     write_signed_json,
 )
+from profiler.variant_choice import AUTO
 from search.constraints import parse_latency
 from search.options import BudgetStatisticOption, MaxLatencyOption
 from search.searching import METHODS
@@ -73,7 +74,10 @@ def autotinybert(
             help="fp32 or int8, of all that is measured; --speedup counts int8 against int8."
         ),
     ] = "fp32",
-    graph_variant: Annotated[str, typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}.")] = "plain",
+    graph_variant: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(GRAPH_VARIANTS)}; or {AUTO}: the fastest, by measurement."),
+    ] = AUTO,
     training_sequence_length: Annotated[
         int | None, typer.Option(help="Most tokens of a training sequence; default 64.")
     ] = None,

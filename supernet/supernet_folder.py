@@ -88,11 +88,12 @@ class Origin:
             KeyError, TypeError, ValueError: if it is no such object.
         """
         variance, corpus = value["variance"], value["corpus"]
+        recorded = Path(text(corpus["path"]))
         from_here = Path(os.path.normpath(folder / text(corpus["from_here"])))
         return cls(
             teacher=Path(text(value["teacher"]["path"])),
             teacher_sha256=text(value["teacher"]["sha256"]),
-            corpus=from_here if (from_here / CORPUS_FILE).exists() else Path(text(corpus["path"])),
+            corpus=from_here if (from_here / CORPUS_FILE).exists() else recorded,
             corpus_sha256=text(corpus["sha256"]),
             variance=TeacherVariance(
                 number(variance["scores"], lowest=0), number(variance["hidden"], lowest=0)

@@ -14,8 +14,8 @@ from device_profiles.journal import Journal
 from device_profiles.machine import KEY_FIELDS
 from device_profiles.profile import JOURNAL_FILE, save_profile
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import rows_of
 from profiler.campaign import VisitFailedError, run_campaign
 from profiler.plan import make_plan, sample_architectures
 from supernet.architecture import Architecture, to_matrix

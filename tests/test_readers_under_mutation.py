@@ -27,7 +27,8 @@ from device_profiles.profile import (
     PROFILE_FILE,
     DeviceProfile,
 )
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.rows import rows_of
+from device_profiles.visits import CampaignRecord
 from predictor.cli import fit_predictor
 from predictor.store import PREDICTOR_FILE, load_predictor
 from profiler.answer import profile_answer
@@ -186,7 +187,8 @@ def readers(
         ("measurement_key", "*"),
         *PERCENTILES,
     ]
-    defaults: Sequence[Path_] = [("name",), ("hidden_size", "step")]
+    # A list of sizes is as good as a range.
+    defaults: Sequence[Path_] = [("name",), ("hidden_size",), ("hidden_size", "step")]
     kept: list[Path_] = [("measurement_key",), ("measurement_key_hash",), ("seed",), ("target",)]
     kept += [*PERCENTILES]
     kept += [("slices", "*", "statistics", name) for name in ("p50", "p90")]

@@ -137,7 +137,7 @@ def test_our_own_latencies_and_the_profile_itself_can_be_checked(
     assert not {"visits", "runs", "verdict", "p50_ms"} & set(found["features"])
     found = checked(cli, profile)
     assert (found["slow_visits"], found["suspect_rows"]) == ([], [])
-    assert "0 of 168 visits were made while the machine was slow" in cli(profile)[1]
+    assert "0 of 252 visits were made while the machine was slow" in cli(profile)[1]
 
 
 @pytest.mark.parametrize(

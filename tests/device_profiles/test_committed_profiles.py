@@ -19,7 +19,7 @@ from device_profiles.profile import (
     PROFILE_FILES,
     DeviceProfile,
 )
-from device_profiles.visits import rows_of
+from device_profiles.rows import rows_of
 from supernet.published import REFERENCE_SHAPES
 
 MODULES = Path(device_profiles.__file__).parent

@@ -162,7 +162,7 @@ def slow_campaign(
     with Journal(tmp_path / "journal") as journal:
         record = run_campaign(
             plan,
-            Protocol(max_visits=4),
+            Protocol(planned_visits=4, max_visits=4),
             journal,
             device.open,
             host=device.host,

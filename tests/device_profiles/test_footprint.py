@@ -13,7 +13,8 @@ from device_profiles.footprint import FOOTPRINT_COLUMNS, Footprint
 from device_profiles.journal import read_journal
 from device_profiles.measurements import concatenate, read_measurements, write_measurements
 from device_profiles.profile import JOURNAL_FILE, LATENCIES_FILE, DeviceProfile
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.rows import rows_of
+from device_profiles.visits import CampaignRecord
 
 VALUES: dict[str, Any] = {
     "file_bytes": 2_000_000,

@@ -18,8 +18,8 @@ from device_profiles.profile import (
     DeviceProfile,
     check_same_key,
 )
+from device_profiles.rows import rows_of
 from device_profiles.target import Target, Workload
-from device_profiles.visits import rows_of
 from supernet.architecture import Architecture
 from supernet.published import MINILM_L6
 

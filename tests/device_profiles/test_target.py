@@ -97,12 +97,6 @@ def test_a_target_that_nobody_knows_has_no_provider() -> None:
         provider_of("toaster")
 
 
-def test_a_configuration_written_before_there_were_options_has_none() -> None:
-    value = CONFIGURATION.to_json()
-    del value["provider_options"]
-    assert Configuration.from_json(value) == CONFIGURATION
-
-
 def test_a_gpu_computes_in_fp16_and_a_cpu_in_int8_and_not_the_other_way_round() -> None:
     assert Target(provider=CUDA_PROVIDER, precision="fp16").on_gpu
     assert not Target(precision="int8").on_gpu

@@ -8,8 +8,9 @@ import pytest
 
 from autotinybert.errors import DamagedFileError
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from supernet.architecture import Architecture
 
 CONFIGURATION = Configuration(Architecture(1, 8, 8, 1, 8))

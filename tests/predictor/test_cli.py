@@ -259,14 +259,14 @@ def test_an_emulated_machine_that_was_asked_for_is_stamped_on_all_that_comes_of_
     asked = (fit_predictor, profile, "--allow-emulated", "--report", "--out", out)
     code, text, _ = cli(*asked)
     assert (code, "an emulator was measured, and not the device" in text) == (0, True)
-    assert json.loads((out / "predictor.json").read_text())["emulated"] is True
+    assert json.loads((out / "predictor.json").read_text())["measurement_key"]["emulated"] is True
     assert "an emulator was measured, and not the device" in (out / "report.html").read_text()
     again = json.loads(cli(*asked, "--json")[1])
     assert (again["finished_before"], again["emulated"]) == (True, True)
     real = tmp_path / "real-out"
     code, text, _ = cli(fit_predictor, tmp_path / "real", "--allow-emulated", "--out", real)
     assert (code, "emulator" in text) == (0, False)
-    assert json.loads((real / "predictor.json").read_text())["emulated"] is False
+    assert json.loads((real / "predictor.json").read_text())["measurement_key"]["emulated"] is False
 
 
 def test_a_folder_with_something_else_in_it_is_refused(

@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from device_profiles.journal import Journal, read_journal
 from device_profiles.machine import KEY_FIELDS
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.campaign import Progress, VisitFailedError, run_campaign
 from profiler.plan import Plan, make_plan, sample_architectures
 from supernet.space import kd_space

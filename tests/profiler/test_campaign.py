@@ -13,14 +13,9 @@ import pytest
 from autotinybert.errors import DamagedFileError, InputError
 from device_profiles.journal import Journal
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of, why_not_accepted
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import (
-    MAX_DISTURBED,
-    CampaignRecord,
-    Visit,
-    rows_of,
-    why_not_accepted,
-)
+from device_profiles.visits import MAX_DISTURBED, CampaignRecord, Visit
 from profiler.campaign import (
     Progress,
     VisitFailedError,

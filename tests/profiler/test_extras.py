@@ -16,9 +16,10 @@ from device_profiles.journal import Journal
 from device_profiles.lengths import LengthHistogram
 from device_profiles.profile import DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of
 from device_profiles.sustained import LoadSeries
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.campaign import VisitFailedError, WorkerLostError, run_campaign
 from profiler.extras import ExtraWork, run_extras
 from profiler.extras_answer import with_extras

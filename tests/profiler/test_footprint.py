@@ -158,7 +158,7 @@ def test_the_worker_refuses_footprints_of_files_and_where_it_takes_none() -> Non
 
 def test_an_older_child_that_knows_no_footprints_is_a_failure_and_no_crash() -> None:
     code = (
-        'import sys\nprint(\'{"type": "ready", "wire_version": 2, "host": {}}\', flush=True)\n'
+        'import sys\nprint(\'{"type": "ready", "wire_version": 3, "host": {}}\', flush=True)\n'
         'input(); print(\'{"type": "refused", "error": "a request is a visit"}\', flush=True)\n'
         "input()"
     )

@@ -9,8 +9,9 @@ import pytest
 from autotinybert.errors import WorkError
 from device_profiles.journal import Journal, read_journal
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.campaign import ConnectionLostError, run_campaign
 from profiler.outage import MAX_ATTEMPTS, WAITS_S, Outage
 from profiler.plan import make_plan, sample_architectures

