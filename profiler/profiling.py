@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from autotinybert.command import Answer
 from autotinybert.errors import InputError
@@ -23,10 +23,10 @@ from device_profiles.rows import rows_of
 from device_profiles.target import check_target
 from profiler.affinity import check_cpus, cpus_text, parse_cpus
 from profiler.answer import profile_answer
-from profiler.campaign import ConnectionLostError, Progress, run_campaign
-from profiler.child import ChildWorker, open_child
+from profiler.campaign import ConnectionLostError, Progress, Worker, run_campaign
+from profiler.child import open_child
 from profiler.doctor_cli import unreachable
-from profiler.extras import run_extras
+from profiler.extras import ExtrasWorker, run_extras
 from profiler.extras_answer import announce, with_extras
 from profiler.profiling_options import ProfilingJob
 from profiler.progress import progress_bar
@@ -36,22 +36,43 @@ from profiler.variant_choice import VariantChoice, choose_variants
 COMMAND = "profile-device"
 
 
-def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
+class MachineWorker(Worker, ExtrasWorker, Protocol):
+    """Whatever measures everything: a child process, or a fake."""
+
+
+def profile_machine(
+    job: ProfilingJob,
+    out: Path,
+    *,
+    overwrite: bool,
+    open_worker: Callable[[], MachineWorker] | None = None,
+    clock_s: Callable[[], float] = time.monotonic,
+) -> Answer:
     """Profiles what the job names, or goes on with it.
+
+    Args:
+        job: what to measure.
+        out: the profile's folder.
+        overwrite: replace what another request left there.
+        open_worker: starts what measures; a child process, if it is left out.
+        clock_s: reads seconds.
 
     Raises:
         InputError: if the machine is not the target, or `out` holds something else.
         WorkError: if the machine cannot be reached, or the disk is full.
     """
     request = job.request()
-    host = _checked_host(job)
+    # Not pinned yet: whether the processors are there is checked by these facts.
+    unpinned = open_worker or partial(open_child, job.remote, provider=job.provider)
+    host = _checked_host(job, unpinned)
+    if open_worker is None:
+        open_worker = partial(open_child, job.remote, cpus=job.cpus, provider=job.provider)
     files = (*PROFILE_FILES, VARIANTS_FILE) if job.chooses_variant else PROFILE_FILES
     folder = OutputFolder.claim(out, COMMAND, request, files=files, overwrite=overwrite)
     if folder.state == "finished":
         profile = DeviceProfile.load(out)
         return with_extras(profile_answer(profile, finished_before=True), profile.document)
     folder.create()
-    open_worker = partial(open_child, job.remote, cpus=job.cpus, provider=job.provider)
     fresh = folder.state == "new"
     # The lock comes first: nothing of another campaign's is touched while it runs.
     with Journal(out / JOURNAL_FILE, fresh=fresh) as journal, progress_bar() as on_progress:
@@ -59,7 +80,7 @@ def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
         targets, spent_s = job.targets, 0.0
         choices: list[VariantChoice] = []
         if job.chooses_variant:
-            choices, spent_s = _choose(job, out, open_worker, host, on_progress)
+            choices, spent_s = _choose(job, out, open_worker, host, clock_s, on_progress)
             targets = [choice.target for choice in choices]
         campaign = run_campaign(
             job.plan(targets),
@@ -67,7 +88,7 @@ def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
             journal,
             open_worker,
             host=host,
-            clock_s=time.monotonic,
+            clock_s=clock_s,
             time_limit_s=_time_limit_s(job, spent_s),
             shorten_plan=job.options.architectures is None,
             on_progress=on_progress,
@@ -101,8 +122,9 @@ def profile_machine(job: ProfilingJob, out: Path, *, overwrite: bool) -> Answer:
 def _choose(
     job: ProfilingJob,
     out: Path,
-    open_worker: Callable[[], ChildWorker],
+    open_worker: Callable[[], Worker],
     host: Mapping[str, Any],
+    clock_s: Callable[[], float],
     on_progress: Callable[[Progress], None],
 ) -> tuple[list[VariantChoice], float]:
     """Measures every graph variant, and how long that took in seconds."""
@@ -113,7 +135,7 @@ def _choose(
             journal,
             open_worker,
             host=host,
-            clock_s=time.monotonic,
+            clock_s=clock_s,
             on_progress=on_progress,
         )
     choices = choose_variants(rows_of(campaign, job.protocol), job.targets)
@@ -126,16 +148,14 @@ def _time_limit_s(job: ProfilingJob, spent_s: float) -> float | None:
     return None if minutes is None else max(60 * minutes - spent_s, 1.0)
 
 
-def machine_facts(
-    remote: RemoteHost | None, provider: str, cpus: tuple[int, ...] = ()
-) -> dict[str, Any]:
-    """Facts of the machine that will be measured, from a measuring child on it.
+def machine_facts(open_worker: Callable[[], Worker], remote: RemoteHost | None) -> dict[str, Any]:
+    """Facts of the machine that will be measured, from a measuring process on it.
 
     Raises:
         WorkError: if it does not start.
     """
     try:
-        worker = open_child(remote, cpus=cpus, provider=provider)
+        worker = open_worker()
     except ConnectionLostError as error:
         raise unreachable(error, remote) from error
     try:
@@ -144,13 +164,13 @@ def machine_facts(
         worker.close()
 
 
-def _checked_host(job: ProfilingJob) -> dict[str, Any]:
+def _checked_host(job: ProfilingJob, open_worker: Callable[[], Worker]) -> dict[str, Any]:
     """Facts of the machine, if it is what the job is for.
 
     Raises:
         InputError: saying what it is, and what to do.
     """
-    host = machine_facts(job.remote, job.provider)
+    host = machine_facts(open_worker, job.remote)
     try:
         check_target(job.options.target, host)
     except InputError as error:

@@ -65,10 +65,11 @@ def recheck_machine(
     profile = DeviceProfile.load(path)
     provider = provider_of(profile.target)
     cpus = parse_cpus(str(profile.key.get("pinned_cpus", "")))
+    open_worker = partial(open_child, remote, cpus=cpus, provider=provider)
     return recheck_profile(
         path,
-        open_worker=partial(open_child, remote, cpus=cpus, provider=provider),
-        host_facts=partial(machine_facts, remote, provider, cpus),
+        open_worker=open_worker,
+        host_facts=partial(machine_facts, open_worker, remote),
         configs=configs,
         out=out,
         seed=seed,

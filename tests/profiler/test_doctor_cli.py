@@ -50,9 +50,9 @@ def test_exit_code_and_last_line_say_whether_it_is_fit() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "--target (cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt) is needed"),
-        (("--target", "cpu-x86"), "--out DIR is needed"),
-        (("--out", "absent"), "--target (cpu-x86"),
+        ((), "--target is needed: cpu-x86, cpu-arm, gpu-cuda, gpu-tensorrt"),
+        (("--target", "cpu-x86"), "--out is needed"),
+        (("--out", "absent"), "--target is needed"),
         (("--doctor", "--ssh", "-oProxyCommand=sh"), "is no host"),
         (("--doctor", "--ssh-python", "python3"), "--ssh-python is for another machine"),
         (("--doctor", "--ssh-config", "config"), "--ssh-config is for another machine"),
