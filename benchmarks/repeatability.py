@@ -11,6 +11,7 @@ quiet labels. Quiet and busy campaigns take turns, all pinned to the same core.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import os
 import random
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_profiles.profile import DeviceProfile
+from device_profiles.rows import rows_of
 
 _SPIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
@@ -68,6 +70,17 @@ def campaign(out: Path, arguments: argparse.Namespace) -> DeviceProfile:
     return DeviceProfile.load(out)
 
 
+def uncorrected(profile: DeviceProfile) -> npt.NDArray[np.float64]:
+    """The labels as they would be without the correction for the clock rate, `[N]`."""
+    record = profile.campaign()
+    record.visits = [
+        dataclasses.replace(visit, facts={**visit.facts, "probe_ns": None})
+        for visit in record.visits
+    ]
+    rows = rows_of(record, profile.protocol)
+    return np.array([row.latency_ms if row.verdict == "ok" else np.nan for row in rows], float)
+
+
 def labels_of(profile: DeviceProfile) -> npt.NDArray[np.float64]:
     """The labels of rows that are `ok`; NaN for the others, `[N]`."""
     ok = np.array([verdict == "ok" for verdict in profile.measurements.verdicts])
@@ -101,6 +114,19 @@ def described(profile: DeviceProfile) -> str:
     )
 
 
+def factor_between(first: DeviceProfile, second: DeviceProfile) -> str:
+    """The factor that all rows share, and what is left without it."""
+    logs = np.log(labels_of(second) / labels_of(first))
+    logs = logs[~np.isnan(logs)]
+    left = np.abs(np.expm1(logs - np.median(logs)))
+    probes = [profile.document["usual_probe_ns"] for profile in (first, second)]
+    clock = f", the clock probe by {probes[1] / probes[0] - 1:+.1%}" if all(probes) else ""
+    return (
+        f"all rows moved by {np.expm1(np.median(logs)):+.1%}{clock}; without that factor "
+        f"{distribution(left)}"
+    )
+
+
 def main() -> None:
     """Measures quiet and busy in turn, and prints how far they agree."""
     parser = argparse.ArgumentParser()
@@ -127,6 +153,9 @@ def main() -> None:
         for first, second in pairs:
             found = distribution(differences(quiet[first], quiet[second]))
             print(f"quiet {first} and quiet {second}: {found}")
+            raw = np.abs(uncorrected(quiet[second]) / uncorrected(quiet[first]) - 1)
+            print(f"  without the correction for the clock: {distribution(raw[~np.isnan(raw)])}")
+            print(f"  {factor_between(quiet[first], quiet[second])}")
         if len(pairs) > 1:
             pooled = np.concatenate([differences(quiet[a], quiet[b]) for a, b in pairs])
             print(f"quiet pairs pooled: {distribution(pooled)}")

@@ -12,18 +12,22 @@ import typer
 from autotinybert.command import Answer, JsonOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from device_profiles.drift import Drift, slow_visits
+from device_profiles.drift import Drift
 from device_profiles.latency_columns import latency_columns
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from device_profiles.quality import IntVector
-from device_profiles.rows import factors_of_blocks
+from device_profiles.rows import why_not_accepted
 from device_profiles.suspects import Suspects, suspect_rows
 from device_profiles.table import Table, read_table
+from device_profiles.verdicts import Cause
 from device_profiles.visits import CampaignRecord
 
 _COMMAND = "check-latencies"
 
 # The quiet state must have been seen twice, or one visit may be a fluke.
+# Causes by which a visit was slow, and not only disturbed.
+_SLOW: tuple[Cause, ...] = ("slow block", "slow stretch", "throttling")
+
 _FEWEST_QUIET_VISITS = 2
 
 _MOST_LISTED = 20
@@ -143,11 +147,9 @@ def _rounded(value: float | None) -> float | None:
 def _profile_answer(profile: DeviceProfile) -> Answer:
     """A profile's rows come from visits in several rounds; it is the visits that may be slow."""
     campaign = profile.campaign()
-    slow = slow_visits(
-        np.array([visit.configuration for visit in campaign.visits], dtype=np.int64),
-        np.array([visit.minimum_ns for visit in campaign.visits], dtype=np.float64),
-    )
-    suspect = _rows_without_quiet_visits(profile, campaign, slow.tolist())
+    why = why_not_accepted(campaign, profile.protocol)
+    slow = np.array([cause in _SLOW for cause in why], dtype=np.bool_)
+    suspect = _rows_without_quiet_visits(profile, campaign, why)
     data = {
         "profile": str(profile.folder),
         "rows": len(profile.measurements),
@@ -172,14 +174,12 @@ def _profile_answer(profile: DeviceProfile) -> Answer:
 
 
 def _rows_without_quiet_visits(
-    profile: DeviceProfile, campaign: CampaignRecord, slow: Sequence[bool]
+    profile: DeviceProfile, campaign: CampaignRecord, why: Sequence[Cause | None]
 ) -> list[int]:
     """Rows that are not rejected and yet saw the quiet state less than twice."""
-    factors = factors_of_blocks(campaign.visits)
     quiet = [0] * len(campaign.configurations)
-    for visit, is_slow in zip(campaign.visits, slow, strict=True):
-        if not is_slow and factors[visit.block] <= profile.protocol.slow_factor:
-            quiet[visit.configuration] += 1
+    for visit, cause in zip(campaign.visits, why, strict=True):
+        quiet[visit.configuration] += cause is None
     needed = min(_FEWEST_QUIET_VISITS, profile.protocol.visits)
     return [
         row

@@ -25,6 +25,7 @@ from typing import Any, Self, get_args
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, sha256_file, write_signed_json
+from device_profiles.clock_rate import usual_probe_ns
 from device_profiles.extras import lengths_document
 from device_profiles.journal import read_journal
 from device_profiles.lengths import LengthHistogram
@@ -223,6 +224,7 @@ def save_profile(
         "rows": {name: verdicts.count(name) for name in ("ok", "noisy", "rejected")},
         "reference_rows": reference_rows,
         "blocks": _blocks(campaign, protocol),
+        "usual_probe_ns": usual_probe_ns(campaign.visits),
         "elapsed_s": round(campaign.elapsed_s, 3),
         "stopped": campaign.stopped,
         **campaign.extras.document(campaign.configurations, names),

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from autotinybert.values import integer, items, mapping, number, optional, text
 from device_profiles.machine import key_hash, measurement_key
-from device_profiles.measurements import SLICE_DEFAULTS, STATISTICS
+from device_profiles.measurements import SLICE_DEFAULTS, STATISTICS, slice_of_columns
 from device_profiles.verdicts import Verdict
 from supernet.architecture import Architecture
 
@@ -33,6 +33,8 @@ def check_profile_document(document: Mapping[str, Any]) -> None:
     for name in ("target", "created_utc", "stopped"):
         text(document[name])
     number(document["elapsed_s"], lowest=0)
+    if optional(document["usual_probe_ns"], number) is not None:
+        number(document["usual_probe_ns"], lowest=1)
     items(document["arguments"], text)
     host, key = mapping(document["host"]), mapping(document["measurement_key"])
     for name, read in _NEEDED_OF_HOST.items():
@@ -70,11 +72,11 @@ def _reference_row(value: object) -> dict[str, Any]:
     row = mapping(value)
     text(row["name"])
     Architecture.parse(text(row["model_id"]))
-    for name, default in SLICE_DEFAULTS.items():
+    for value, default in zip(slice_of_columns(row), SLICE_DEFAULTS.values(), strict=True):
         if isinstance(default, int):
-            integer(row[name], lowest=1)
+            integer(value, lowest=1)
         else:
-            text(row[name])
+            text(value)
     for name in STATISTICS:
         if optional(row[name], number) is not None:
             number(row[name], lowest=1e-9)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from device_profiles.clock_rate import minima_at_usual_clock
 from device_profiles.drift import slow_visits
 from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
@@ -27,13 +28,15 @@ from device_profiles.visits import CampaignRecord, Visit
 
 def factors_of_blocks(visits: Sequence[Visit]) -> dict[int, float]:
     """How much slower than quiet blocks each block was, by its undisturbed visits."""
-    whole = [visit for visit in visits if not visit.disturbed]
+    minima = minima_at_usual_clock(visits)
+    kept = [index for index, visit in enumerate(visits) if not visit.disturbed]
+    whole = [visits[index] for index in kept]
     factors = dict.fromkeys((visit.block for visit in visits), 1.0)
     factors.update(
         block_factors(
             np.array([visit.configuration for visit in whole], dtype=np.int64),
             np.array([visit.block for visit in whole], dtype=np.int64),
-            np.array([visit.minimum_ns for visit in whole], dtype=np.float64),
+            minima[kept],
         )
     )
     return factors
@@ -45,6 +48,8 @@ def why_not_accepted(campaign: CampaignRecord, protocol: Protocol) -> list[Cause
     The only place that decides it. What took the core away comes first: it explains slowness.
     """
     visits = campaign.visits
+    if protocol.most_waiting_share >= 1:  # a busy machine is what is to be measured
+        return [None] * len(visits)
     factors = factors_of_blocks(visits)
     cause = _cause_of_slow_blocks(visits, factors, protocol)
     why: list[Cause | None] = [
@@ -55,7 +60,7 @@ def why_not_accepted(campaign: CampaignRecord, protocol: Protocol) -> list[Cause
     left = [index for index, found in enumerate(why) if found is None]
     slow = slow_visits(
         np.array([visits[index].configuration for index in left], dtype=np.int64),
-        np.array([visits[index].minimum_ns for index in left], dtype=np.float64),
+        minima_at_usual_clock(visits)[left],
     )
     for index in np.array(left, dtype=np.int64)[slow].tolist():
         why[index] = "slow stretch"
@@ -81,18 +86,20 @@ def _cause_of_slow_blocks(
 
 def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
     """One row for each configuration of the plan, judged, in the plan's order."""
-    accepted: list[list[Visit]] = [[] for _ in campaign.configurations]
+    accepted: list[list[int]] = [[] for _ in campaign.configurations]
     causes: list[Counter[Cause]] = [Counter() for _ in campaign.configurations]
+    visits, minima = campaign.visits, minima_at_usual_clock(campaign.visits)
     why = why_not_accepted(campaign, protocol)
-    for visit, cause in zip(campaign.visits, why, strict=True):
+    for number, (visit, cause) in enumerate(zip(visits, why, strict=True)):
         if cause is None:
-            accepted[visit.configuration].append(visit)
+            accepted[visit.configuration].append(number)
         else:
             causes[visit.configuration][cause] += 1
     return [
         _row(
             campaign.configurations[index],
-            accepted[index],
+            [visits[number] for number in accepted[index]],
+            [float(minima[number]) / 1e6 for number in accepted[index]],
             causes[index],
             campaign.failures.get(index, []),
             protocol,
@@ -113,11 +120,11 @@ def _missing_percentiles(runs: int, visits: int) -> str:
 def _row(
     configuration: Configuration,
     accepted: Sequence[Visit],
+    minima_ms: Sequence[float],
     causes: Mapping[Cause, int],
     failures: Sequence[str],
     protocol: Protocol,
 ) -> MeasuredRow:
-    minima_ms = [visit.minimum_ns / 1e6 for visit in accepted]
     runs_ms = [elapsed_ns / 1e6 for visit in accepted for elapsed_ns in visit.runs_ns]
     processes = len({visit.block for visit in accepted})
     judgement = judge(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from autotinybert.errors import DamagedFileError
-from autotinybert.values import integer, items, mapping, number, text
+from autotinybert.values import integer, items, mapping, number, optional, text
 from device_profiles.extras import EXTRA_KINDS, Extras
 from device_profiles.target import Configuration
 from device_profiles.verdicts import Cause
@@ -59,6 +59,12 @@ class Visit:
     def minimum_ns(self) -> int:
         """The fastest run."""
         return min(self.runs_ns)
+
+    @property
+    def probe_ns(self) -> int | None:
+        """What a fixed piece of arithmetic took meanwhile: the clock rate; None if unknown."""
+        found: int | None = self.facts.get("probe_ns")
+        return found
 
     @property
     def end_to_end_ns(self) -> int | None:
@@ -167,6 +173,7 @@ class CampaignRecord:
             disturbed = record.get("disturbed")
             if disturbed is not None and disturbed not in get_args(Cause):
                 raise ValueError(f"unknown disturbance {disturbed!r}")
+            optional(mapping(record["facts"]).get("probe_ns"), _run_ns)
             if not items(mapping(record["facts"]).get("end_to_end_ns", [1]), _run_ns):
                 raise ValueError("no end-to-end runs")
             started_s, facts = number(record["started_s"], lowest=0), mapping(record["facts"])

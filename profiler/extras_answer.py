@@ -12,7 +12,7 @@ from autotinybert.text_table import text_table
 from device_profiles.footprint import FOOTPRINT_COLUMNS, Footprint
 from device_profiles.measurements import SLICE_DEFAULTS, describe_slice
 
-_KEYS = ("lengths", "footprints", "sustained")
+_KEYS = ("graph_variants", "lengths", "footprints", "sustained")
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -26,6 +26,11 @@ def announce(text: str) -> None:
 def with_extras(answer: Answer, document: Mapping[str, Any]) -> Answer:
     """An answer with what `profile.json` says besides latencies added to it."""
     parts = [str(answer.text)]
+    parts += [
+        f"graph variant of {row['threads']} thread{'s' * (row['threads'] != 1)}, "
+        f"{row['precision']}: {row['graph_variant']} ({row['reason']})"
+        for row in document.get("graph_variants", ())
+    ]
     if "lengths" in document:
         parts += _lengths(document["lengths"])
     parts += _footprints(document.get("footprints", ()))

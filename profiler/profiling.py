@@ -35,6 +35,9 @@ from profiler.variant_choice import VariantChoice, choose_variants
 
 COMMAND = "profile-device"
 
+# Of --minutes, what the choice of a graph variant may take.
+_SHARE_OF_CHOICE = 0.3
+
 
 class MachineWorker(Worker, ExtrasWorker, Protocol):
     """Whatever measures everything: a child process, or a fake."""
@@ -62,16 +65,16 @@ def profile_machine(
         WorkError: if the machine cannot be reached, or the disk is full.
     """
     request = job.request()
-    # Not pinned yet: whether the processors are there is checked by these facts.
-    unpinned = open_worker or partial(open_child, job.remote, provider=job.provider)
-    host = _checked_host(job, unpinned)
-    if open_worker is None:
-        open_worker = partial(open_child, job.remote, cpus=job.cpus, provider=job.provider)
     files = (*PROFILE_FILES, VARIANTS_FILE) if job.chooses_variant else PROFILE_FILES
     folder = OutputFolder.claim(out, COMMAND, request, files=files, overwrite=overwrite)
     if folder.state == "finished":
         profile = DeviceProfile.load(out)
         return with_extras(profile_answer(profile, finished_before=True), profile.document)
+    # Not pinned yet: whether the processors are there is checked by these facts.
+    unpinned = open_worker or partial(open_child, job.remote, provider=job.provider)
+    host = _checked_host(job, unpinned)
+    if open_worker is None:
+        open_worker = partial(open_child, job.remote, cpus=job.cpus, provider=job.provider)
     folder.create()
     fresh = folder.state == "new"
     # The lock comes first: nothing of another campaign's is touched while it runs.
@@ -80,7 +83,9 @@ def profile_machine(
         targets, spent_s = job.targets, 0.0
         choices: list[VariantChoice] = []
         if job.chooses_variant:
-            choices, spent_s = _choose(job, out, open_worker, host, clock_s, on_progress)
+            choices, spent_s = _choose(
+                job, out, open_worker, host, clock_s, on_progress, fresh=fresh
+            )
             targets = [choice.target for choice in choices]
         campaign = run_campaign(
             job.plan(targets),
@@ -126,9 +131,11 @@ def _choose(
     host: Mapping[str, Any],
     clock_s: Callable[[], float],
     on_progress: Callable[[Progress], None],
+    *,
+    fresh: bool,
 ) -> tuple[list[VariantChoice], float]:
     """Measures every graph variant, and how long that took in seconds."""
-    with Journal(out / VARIANTS_FILE) as journal:
+    with Journal(out / VARIANTS_FILE, fresh=fresh) as journal:
         campaign = run_campaign(
             job.variant_plan(),
             job.protocol,
@@ -136,16 +143,17 @@ def _choose(
             open_worker,
             host=host,
             clock_s=clock_s,
+            time_limit_s=_time_limit_s(job, 0.0, share=_SHARE_OF_CHOICE),
             on_progress=on_progress,
         )
     choices = choose_variants(rows_of(campaign, job.protocol), job.targets)
     return choices, campaign.elapsed_s
 
 
-def _time_limit_s(job: ProfilingJob, spent_s: float) -> float | None:
-    """What --minutes leaves for the campaign."""
+def _time_limit_s(job: ProfilingJob, spent_s: float, *, share: float = 1.0) -> float | None:
+    """What --minutes leaves, or a share of it."""
     minutes = job.options.minutes
-    return None if minutes is None else max(60 * minutes - spent_s, 1.0)
+    return None if minutes is None else max(60 * minutes * share - spent_s, 1.0)
 
 
 def machine_facts(open_worker: Callable[[], Worker], remote: RemoteHost | None) -> dict[str, Any]:

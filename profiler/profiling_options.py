@@ -171,7 +171,7 @@ class ProfilingJob:
     def variant_plan(self) -> Plan:
         """What is measured to choose a graph variant for every target."""
         return variant_plan(
-            self.workloads, self.targets, within=self.within, seed=self.options.seed
+            self.workloads[0], self.targets, within=self.within, seed=self.options.seed
         )
 
     def request(self) -> dict[str, Any]:

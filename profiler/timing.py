@@ -6,6 +6,8 @@ waiting.
 
 from __future__ import annotations
 
+import hashlib
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,11 +26,14 @@ class TimedRuns:
         runs_ns: the runs after.
         waited_ns: how long the calling thread had no core during `runs_ns`; None without a CPU
             clock.
+        probe_ns: what a fixed piece of arithmetic took after each of them, their median: it tells
+            the clock rate at which the core ran; None without a probe.
     """
 
     warmup_ns: tuple[int, ...]
     runs_ns: tuple[int, ...]
     waited_ns: int | None = None
+    probe_ns: int | None = None
 
 
 def time_runs(
@@ -36,6 +41,7 @@ def time_runs(
     protocol: Protocol,
     clock: Clock,
     cpu_clock: Clock | None = None,
+    probe: Callable[[Clock], int] | None = None,
 ) -> TimedRuns:
     """Warms up and times `run`.
 
@@ -50,6 +56,7 @@ def time_runs(
         cpu_clock: reads the CPU time of this thread in nanoseconds. The thread takes part in the
             work, or spins until it is done, so it waits whenever it has less than the clock; None
             where it may sleep instead, as beside a GPU.
+        probe: times a fixed piece of arithmetic by `clock`.
     """
     warmup = [elapsed_ns(run, clock)]
     while len(warmup) < protocol.max_warmup_runs:
@@ -58,6 +65,7 @@ def time_runs(
         if warmup[-1] > best * (1 - protocol.warmup_gain):
             break
     runs: list[int] = []
+    probes: list[int] = []
     min_time_ns = protocol.min_time_s * 1e9
     total_ns = waited_ns = 0
     while len(runs) < protocol.max_runs and (
@@ -66,6 +74,8 @@ def time_runs(
         before_ns = cpu_clock() if cpu_clock else 0
         runs.append(elapsed_ns(run, clock))
         total_ns += runs[-1]
+        if probe:
+            probes.append(probe(clock))
         if cpu_clock:
             waited_ns += max(runs[-1] - (cpu_clock() - before_ns), 0)
             # No visit takes longer than this, if its runs to come are no slower.
@@ -76,7 +86,27 @@ def time_runs(
                 and waited_ns > protocol.most_waiting_share * most_ns
             ):
                 break
-    return TimedRuns(tuple(warmup), tuple(runs), waited_ns if cpu_clock else None)
+    return TimedRuns(
+        tuple(warmup),
+        tuple(runs),
+        waited_ns if cpu_clock else None,
+        round(statistics.median(probes)) if probes else None,
+    )
+
+
+# Fits in any first-level cache, and takes a few microseconds.
+_PROBED = bytes(8192)
+_PROBES = 3
+
+
+def clock_probe(clock: Clock) -> int:
+    """The time of a hash of 8 KiB, the fastest of three: nothing but the clock rate changes it."""
+    times_ns = []
+    for _ in range(_PROBES):
+        start = clock()
+        hashlib.sha256(_PROBED).digest()
+        times_ns.append(clock() - start)
+    return max(min(times_ns), 1)
 
 
 def elapsed_ns(run: Callable[[], object], clock: Clock) -> int:

@@ -60,7 +60,7 @@ class VariantChoice:
 
 
 def variant_plan(
-    workloads: Sequence[Workload],
+    workload: Workload,
     targets: Sequence[Target],
     *,
     within: Architecture | None = None,
@@ -69,32 +69,43 @@ def variant_plan(
     """What has to be measured to choose a variant for every target.
 
     Args:
-        workloads: batch sizes and sequence lengths of the campaign.
+        workload: one of the campaign's.
         targets: of the campaign; their own variants do not matter.
-        within: leave out shapes that are no slices of this one, if any is.
+        within: measure slices of this shape only.
         seed: decides the order of the visits.
     """
-    shapes = [shape for shape in SHAPES if within is None or within.holds(shape)]
-    if not shapes:
-        assert within is not None, "without a limit all shapes are there"
-        shapes = [within]
     configurations = tuple(
         Configuration(shape, workload, replace(target, graph_variant=variant))
-        for shape in shapes
-        for workload in dict.fromkeys(workloads)
+        for shape in _shapes(within)
         for target in _bases(targets)
         for variant in _variants_of(target)
     )
     return Plan(configurations, len(configurations), 1, seed)
 
 
+def _shapes(within: Architecture | None) -> list[Architecture]:
+    """Three shapes: ours as far as they are slices of `within`, then slices of its own."""
+    if within is None:
+        return list(SHAPES)
+    heads = within.num_heads
+    narrow = replace(
+        within,
+        hidden_size=max(within.hidden_size // 2, 1),
+        ffn_size=max(within.ffn_size // 2, 1),
+        qkv_size=max(within.qkv_size // 2 // heads, 1) * heads,
+    )
+    shallow = replace(within, num_layers=-(-within.num_layers // 2))
+    fitting = [shape for shape in SHAPES if within.holds(shape)]
+    return list(dict.fromkeys([*fitting, shallow, narrow, within]))[: len(SHAPES)]
+
+
 def choose_variants(rows: Sequence[MeasuredRow], targets: Sequence[Target]) -> list[VariantChoice]:
     """The fastest variant for each target, from the rows of its plan.
 
-    A row that is rejected says nothing; a variant that has no pair of rows with `plain` is not
+    A row that is not `ok` says nothing; a variant that has no pair of rows with `plain` is not
     chosen.
     """
-    measured = {row.configuration: row.latency_ms for row in rows}
+    measured = {row.configuration: row.latency_ms if row.verdict == "ok" else None for row in rows}
     return [_choice(base, measured) for base in _bases(targets)]
 
 

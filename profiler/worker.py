@@ -43,7 +43,7 @@ from profiler.model_file import ModelFile
 from profiler.runtime import Runs
 from profiler.session import WeightPool, open_session
 from profiler.sustained import Load, run_load
-from profiler.timing import Clock, time_runs
+from profiler.timing import Clock, clock_probe, time_runs
 from supernet.architecture import to_matrix
 from supernet.cost import weight_bytes
 
@@ -92,8 +92,9 @@ def visit(
 
     Returns:
         `runs_ns`, and the facts about how they came about: `held_ns` until the core was free,
-        `build_ns`, `warmup_ns` of each run, `waited_ns` of the timed runs for the core,
-        `involuntary_switches` and `steal_ms`; None where the machine does not tell.
+        `build_ns`, `warmup_ns` of each run, `waited_ns` of the timed runs for the core, `probe_ns`
+        of `clock_probe`, `involuntary_switches` and `steal_ms`; None where the machine does not
+        tell.
     """
     if protocol.most_waiting_share >= 1:
         watch = None
@@ -108,7 +109,7 @@ def visit(
     switches_before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     gc.disable()  # a collection inside a run would be timed with it
     try:
-        timed = time_runs(run, protocol, clock, cpu_clock)
+        timed = time_runs(run, protocol, clock, cpu_clock, clock_probe if cpu_clock else None)
         end_to_end = run.end_to_end if isinstance(run, Runs) else None
         apart = None if end_to_end is None else time_runs(end_to_end, protocol, clock).runs_ns
     finally:
@@ -128,6 +129,7 @@ def visit(
     return {
         "runs_ns": timed.runs_ns,
         "facts": {
+            "probe_ns": timed.probe_ns,
             "held_ns": held_ns,
             "waited_ns": timed.waited_ns,
             "warmup_ns": timed.warmup_ns,

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autotinybert.errors import DamagedFileError
 from autotinybert.files import read_signed_json, write_signed_json
+from autotinybert.values import mapping, number, optional
 
 SCHEMA_VERSION = 1
 
@@ -36,12 +38,23 @@ def load_score(folder: Path) -> dict[str, Any]:
         InputError: if it is of a later version.
         DamagedFileError: if it is not there, or was torn, truncated or edited.
     """
-    return read_signed_json(
+    document = read_signed_json(
         folder / SCORE_FILE,
         kind="file-score",
         schema_version=SCHEMA_VERSION,
         remedy="remove it and give the same command again",
     )
+    try:
+        for losses in mapping(document["splits"]).values():
+            for scored in ("file", "float32"):
+                for term in ("loss", "scores_loss", "hidden_loss"):
+                    optional(mapping(mapping(losses)[scored])[term], number)
+    except (LookupError, ValueError) as error:
+        raise DamagedFileError(
+            f"{folder / SCORE_FILE} is no score ({error}): remove it and give the same command "
+            "again"
+        ) from error
+    return document
 
 
 def score_text(score: Mapping[str, Any]) -> str:

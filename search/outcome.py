@@ -17,6 +17,9 @@ from supernet.cost import parameters
 from supernet.encoder import load_encoder
 from supernet.published import BERT_BASE
 
+# How much more the shipped file may lose than its float32 weights before that is worth a warning.
+_WORSE = 1.1
+
 STAGE_NAMES = {
     "corpus": "preparing the text",
     "profile": "measuring the device",
@@ -128,11 +131,12 @@ def outcome_text(data: Mapping[str, Any]) -> str:
         lines += [
             f"{data['architecture']}: {data['parameters'] / 1e6:.1f} M parameters, "
             f"{data['statistic']} {data['measured_ms']:.3g} ms measured"
-            + (f", {faster}" if faster else ""),
+            + (f", {faster}{_both_in(data['precision'])}" if faster else "")
+            + f"; graph {data['graph_variant']}, {data['precision']}",
             f"held-out distillation loss {losses['search']:.3f} (the slice as searched: "
             f"{data['held_out_loss_of_slice']:.3f}), {losses['test']:.3f} on text that the search "
             "never saw",
-            score_text(data["file_score"]),
+            *_file_lines(data),
             f"wrote {data['model']} and {data['report']}",
         ]
     elif data["outcome"] == "undecided":
@@ -143,3 +147,24 @@ def outcome_text(data: Mapping[str, Any]) -> str:
     else:
         lines.append(f"no model met the budget, so there is none; see {data['report']}")
     return "\n".join(lines)
+
+
+def _both_in(precision: str) -> str:
+    """What a speed-up compares, where that is not obvious."""
+    return "" if precision == "fp32" else f", both in {precision}"
+
+
+def _file_lines(data: Mapping[str, Any]) -> list[str]:
+    """What the shipped file scores itself, where it is something else than its weights."""
+    if data["precision"] == "fp32":
+        return []
+    lines = [score_text(data["file_score"])]
+    losses = data["file_score"]["splits"]["test"]
+    term = "hidden_loss" if losses["file"]["loss"] is None else "loss"
+    worse = losses["file"][term] / losses["float32"][term]
+    if worse > _WORSE:
+        lines.append(
+            f"that is {worse - 1:.0%} more than its float32 weights lose: judge it on your task, "
+            "or search in fp32"
+        )
+    return lines

@@ -46,9 +46,11 @@ from profiler.cli import profile_device
 from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
 from search.cli import verify_model
 from search.comparison import measured_shapes, read_scores, score_profile
+from search.confidence import percentile_of
 from search.file_score import load_score
 from search.graph_choice import graph_variant_of
 from search.path_request import PathRequest
+from search.profiled_as import options_as_of
 from search.result import Candidate, SearchResult, load_search
 from search.search_cli import search_architecture
 from search.searching import choose_slice, feasible_under, searched_lattice
@@ -211,6 +213,7 @@ class WholePath:
             "reference": [str(shape) for shape in references],
             "rivals": True,
             **self._measured(request.graph_variant),
+            **self._percentile(),
             "seed": request.seed,
             "out": self.profile,
         }
@@ -224,6 +227,11 @@ class WholePath:
                 f"no row of {self.profile} is ok ({answer.data['rows']}): the machine is too busy "
                 "to be measured; stop other work and run the same command again"
             )
+
+    def _percentile(self) -> dict[str, int]:
+        """A budget on a high percentile needs more runs than a campaign makes by itself."""
+        percentile = percentile_of(self.request.budget.statistic)
+        return {} if percentile in (None, 50) else {"percentile": int(percentile or 50)}
 
     @cached_property
     def graph_variant(self) -> GraphVariant:
@@ -315,6 +323,7 @@ class WholePath:
                 target=request.target,
                 architectures=path,
                 **self._measured(self.graph_variant),
+                **options_as_of(DeviceProfile.load(self.profile)),
                 seed=request.seed + 1,
                 out=self.out / "shortlist",
             )

@@ -44,7 +44,12 @@ SCHEMA_VERSION = 1
 def autotinybert(
     *,
     teacher: Annotated[str, typer.Option(help="Hugging Face BERT folder, or minilm-l6.")],
-    target: Annotated[str, typer.Option(help="The device: cpu-x86 or cpu-arm; this machine.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="The device, this machine: cpu-x86 or cpu-arm (gpu-cuda: not tried yet)."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of everything.")],
     max_latency: MaxLatencyOption = None,
     speedup: Annotated[

@@ -127,7 +127,7 @@ def _summary(outcome: Mapping[str, Any]) -> str:
     tiles += [
         (
             f"{_loss_of_file(outcome):.3f}",
-            f"held-out loss of the {precision} file; 0 is the teacher",
+            f"held-out loss of the {_scored(outcome, precision)}; 0 is the teacher",
         ),
         (f"{outcome['parameters'] / 1e6:.1f} M", "parameters"),
     ]
@@ -136,6 +136,12 @@ def _summary(outcome: Mapping[str, Any]) -> str:
         f"{outcome['architecture']} (layers-hidden-FFN-heads-QKV) passed its verification: "
         f"{outcome['reason']}. {left}"
     ) + page.tiles(tiles)
+
+
+def _scored(outcome: Mapping[str, Any], precision: str) -> str:
+    """What `_loss_of_file` is the loss of."""
+    told = outcome["file_score"]["splits"]["search"]["file"]["loss"] is not None
+    return f"{precision} file" if told else "float32 weights"
 
 
 def _loss_of_file(outcome: Mapping[str, Any]) -> float:
@@ -341,8 +347,12 @@ def _training(path: WholePath, tries: Sequence[Try], outcome: Mapping[str, Any])
             page.paragraph(
                 f"Held-out loss of the winner: {outcome['held_out_loss_of_slice']:.3f} as a slice, "
                 f"{losses['search']:.3f} after further training; {losses['test']:.3f} on text that "
-                "neither training nor search has seen. That is of the float32 weights; "
-                f"{score_text(outcome['file_score'])}."
+                "neither training nor search has seen."
+                + (
+                    ""
+                    if outcome["precision"] == "fp32"
+                    else f" That is of the float32 weights; {score_text(outcome['file_score'])}."
+                )
             )
         )
     return page.section(

@@ -25,8 +25,11 @@ _PRECISION_NOTES: Mapping[Precision, str] = {
     "CPUs run it slower than float32.",
     "int8": " The weights of its linear layers and its word embedding are those of "
     "`model.safetensors`, rounded to 8 bits (symmetric, one scale for each output channel and for "
-    "each word; no calibration data); what linear layers read is quantised as it runs. So its "
-    "outputs differ a little from those of `model.safetensors`, which is float32.",
+    "each word; no calibration data); what linear layers read is quantised as it runs, with one "
+    "scale for everything in a run. So its outputs differ a little from those of "
+    "`model.safetensors`, which is float32, and with what a text is batched and padded with. It is "
+    "made for CPUs with VNNI or dot-product instructions; on x86 CPUs without them ONNX Runtime's "
+    "8-bit products are slower and may saturate.",
 }
 
 _UNVERIFIED = "not verified yet: nobody has measured this file on a device"
@@ -98,7 +101,7 @@ def render_card(
         f"`last_hidden_state`, float32 `[batch, sequence, {encoder.architecture.hidden_size}]`. "
         + _runtime_note(variant, precision)
         + _PRECISION_NOTES[precision],
-        _onnx_example(encoder, tokenizer_files, lowercase=lowercase),
+        _onnx_example(encoder, tokenizer_files, precision, lowercase=lowercase),
         "## Load it with transformers",
         _form_note(encoder.architecture, stock),
         _transformers_example(encoder, trust=stock is None),
@@ -178,8 +181,13 @@ def _form_note(architecture: Architecture, stock: Architecture | None) -> str:
 
 
 def _onnx_example(
-    encoder: Encoder, tokenizer_files: Mapping[str, bytes], *, lowercase: bool
+    encoder: Encoder,
+    tokenizer_files: Mapping[str, bytes],
+    precision: Precision,
+    *,
+    lowercase: bool,
 ) -> str:
+    provider = "CUDAExecutionProvider" if precision == "fp16" else "CPUExecutionProvider"
     if TOKENIZER_FILE in tokenizer_files:
         imported = "Tokenizer"
         loaded = f'Tokenizer.from_file(f"{{folder}}/{TOKENIZER_FILE}")'
@@ -201,9 +209,7 @@ inputs = {{
     "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
     "token_type_ids": np.array([encoding.type_ids for encoding in encodings], dtype=np.int64),
 }}
-session = onnxruntime.InferenceSession(
-    f"{{folder}}/model.onnx", providers=["CPUExecutionProvider"]
-)
+session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx", providers=["{provider}"])
 (last_hidden_state,) = session.run(["last_hidden_state"], inputs)
 ```"""
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from device_profiles.protocol import Protocol
-from profiler.timing import time_runs
+from profiler.timing import clock_probe, time_runs
 
 
 class Machine:
@@ -87,3 +87,18 @@ def test_a_visit_is_not_ended_where_the_rule_is_off() -> None:
     machine = Machine(1000, core_share=0.5)
     off = protocol(min_time_s=2e-5, most_waiting_share=1.0)
     assert len(time_runs(machine.run, off, machine.clock, machine.cpu_clock).runs_ns) == 20
+
+
+def test_a_probe_is_timed_after_every_run_and_its_median_told() -> None:
+    ticks = iter(range(0, 10**9, 10**6))
+    probes = iter([7, 9, 100])
+    protocol = Protocol(min_runs=3, max_runs=3, min_time_s=1e-6, max_warmup_runs=1)
+    timed = time_runs(lambda: None, protocol, lambda: next(ticks), None, lambda _: next(probes))
+    assert len(timed.runs_ns) == 3
+    assert timed.probe_ns == 9
+    assert time_runs(lambda: None, protocol, lambda: next(ticks)).probe_ns is None
+
+
+def test_the_clock_probe_is_its_fastest_try() -> None:
+    times = iter([0, 50, 100, 130, 200, 270])
+    assert clock_probe(lambda: next(times)) == 30

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from autotinybert.errors import InputError
 from device_profiles.profile import DeviceProfile
 from device_profiles.target import Target
 from search.graph_choice import graph_variant_of
@@ -15,23 +14,16 @@ from search.graph_choice import graph_variant_of
 
 def request(variant: str, **changes: Any) -> Any:
     said = {"graph_variant": variant, "precision": "fp32", "threads": 1, **changes}
-    return SimpleNamespace(**said)
+    options = {"sequence_length": 128, "batch_size": 1, "threads": said["threads"]}
+    return SimpleNamespace(**said, workload_options=lambda: options)
 
 
 def chosen(variant: str, **changes: Any) -> dict[str, Any]:
     return {"graph_variant": variant, "precision": "fp32", "threads": 1, **changes}
 
 
-def profile_with(*choices: dict[str, Any], slices: tuple[Target, ...] = ()) -> Any:
-    return SimpleNamespace(
-        folder=Path("profile"),
-        document={"graph_variants": list(choices)} if choices else {},
-        measurements=SimpleNamespace(
-            slices=[
-                (128, 1, t.threads, t.precision, t.graph_variant, t.provider, "") for t in slices
-            ]
-        ),
-    )
+def profile_with(*choices: dict[str, Any]) -> Any:
+    return SimpleNamespace(document={"graph_variants": list(choices)})
 
 
 def test_the_variant_that_was_said_is_taken() -> None:
@@ -47,16 +39,28 @@ def test_otherwise_it_is_the_one_chosen_for_these_threads_and_this_precision() -
     assert graph_variant_of(profile, request("auto", precision="int8")) == "plain"
 
 
-def test_a_profile_of_one_variant_leaves_no_choice_and_one_of_several_must_say() -> None:
-    one = profile_with(slices=(Target(graph_variant="folded"), Target(threads=2)))
-    assert graph_variant_of(one, request("auto")) == "folded"
-    several = profile_with(slices=(Target(graph_variant="folded"), Target()))
-    with pytest.raises(InputError, match="folded, plain and does not say which"):
-        graph_variant_of(several, request("auto"))
-
-
-def test_a_real_profile_without_a_choice_has_its_only_variant(
+@pytest.mark.parametrize(
+    ("targets", "precision", "expected"),
+    [
+        ([Target()], "fp32", "plain"),
+        ([Target(graph_variant="folded"), Target(threads=2)], "fp32", "folded"),
+        ([Target(), Target(graph_variant="folded")], "fp32", "folded"),
+        ([Target(), Target(graph_variant="attention")], "fp32", "plain"),
+        ([Target(graph_variant="folded"), Target(graph_variant="attention")], "fp32", "folded"),
+        ([Target(), Target(graph_variant="folded", precision="int8")], "int8", "folded"),
+    ],
+)
+def test_a_profile_that_chose_nothing_is_asked_by_its_rows(
     make_profile: Callable[..., Path],
+    targets: list[Target],
+    precision: str,
+    expected: str,
 ) -> None:
-    profile = DeviceProfile.load(make_profile("one", configs=2))
-    assert graph_variant_of(profile, request("auto")) == "plain"
+    profile = DeviceProfile.load(make_profile("asked", configs=2, targets=targets))
+    speed = {"plain": 1.0, "folded": 1.05, "attention": 1.01}
+    statistics = profile.measurements.statistics
+    for row, values in enumerate(profile.measurements.slices):
+        shape = profile.measurements.architectures[row]
+        statistics["latency_ms"][row] = shape.sum() / speed[str(values[4])]
+        profile.measurements.verdicts[row] = "ok"
+    assert graph_variant_of(profile, request("auto", precision=precision)) == expected
