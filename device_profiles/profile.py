@@ -11,8 +11,8 @@ History of the schema:
 
 1. The first.
 2. The protocol has `planned_visits`, `most_waiting_share` and `max_hold_s`; visits may be
-   `disturbed`, and blocks count those; labels are told at the usual clock rate. Profiles of version 1 are refused:
-   nobody noted whether their visits had the core to themselves.
+   `disturbed`, and blocks count those; labels are told at the usual clock rate. Profiles of
+   version 1 are refused: nobody noted whether their visits had the core to themselves.
 """
 
 from __future__ import annotations
