@@ -24,11 +24,13 @@ class TimedRuns:
         runs_ns: the runs after.
         waited_ns: how long the calling thread had no core during `runs_ns`; None without a CPU
             clock.
+        steal_ms: what the hypervisor took during `runs_ns`; None where nobody tells.
     """
 
     warmup_ns: tuple[int, ...]
     runs_ns: tuple[int, ...]
     waited_ns: int | None = None
+    steal_ms: float | None = None
 
 
 def time_runs(
@@ -36,6 +38,7 @@ def time_runs(
     protocol: Protocol,
     clock: Clock,
     cpu_clock: Clock | None = None,
+    steal_ms: Callable[[], float | None] = lambda: None,
 ) -> TimedRuns:
     """Warms up and times `run`.
 
@@ -50,6 +53,7 @@ def time_runs(
         cpu_clock: reads the CPU time of this thread in nanoseconds. The thread takes part in the
             work, or spins until it is done, so it waits whenever it has less than the clock; None
             where it may sleep instead, as beside a GPU.
+        steal_ms: reads what the hypervisor took so far, in milliseconds.
     """
     warmup = [elapsed_ns(run, clock)]
     while len(warmup) < protocol.max_warmup_runs:
@@ -57,6 +61,7 @@ def time_runs(
         warmup.append(elapsed_ns(run, clock))
         if warmup[-1] > best * (1 - protocol.warmup_gain):
             break
+    steal_before = steal_ms()
     runs: list[int] = []
     min_time_ns = protocol.min_time_s * 1e9
     total_ns = waited_ns = 0
@@ -76,7 +81,12 @@ def time_runs(
                 and waited_ns > protocol.most_waiting_share * most_ns
             ):
                 break
-    return TimedRuns(tuple(warmup), tuple(runs), waited_ns if cpu_clock else None)
+    steal_after = steal_ms()
+    stolen_ms = None
+    if steal_before is not None and steal_after is not None:
+        # Processors that came or went meanwhile may let it fall.
+        stolen_ms = round(max(steal_after - steal_before, 0.0), 3)
+    return TimedRuns(tuple(warmup), tuple(runs), waited_ns if cpu_clock else None, stolen_ms)
 
 
 def elapsed_ns(run: Callable[[], object], clock: Clock) -> int:
