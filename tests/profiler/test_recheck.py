@@ -201,8 +201,8 @@ def test_disturbed_visits_make_a_machine_no_more_restless(
     waited = {"facts": {"waited_ns": 10**9}}
     answer = recheck(
         make_profile(),
-        lambda _, visit: 3.0 if visit % 6 == 0 else 1.0,
-        facts=lambda visit: waited if visit % 6 == 0 else {},
+        lambda _, visit: 3.0 if visit % 2 else 1.0,
+        facts=lambda visit: waited if visit % 2 else {},
     )
     assert answer.data["unrest"] < 0.05
 
