@@ -16,7 +16,9 @@ from device_profiles.quality import PERCENTILES, samples_needed
 # 2. `ready` says which exported file, if any, the process was started with; a visit may ask for it.
 # 3. The protocol has `planned_visits`, `most_waiting_share` and `max_hold_s`; a visit tells how
 #    long it was held back and its timed runs waited for the core, and may end early for it.
-WIRE_VERSION = 3
+# 4. Requests for footprints, for lasting loads and for the doctor's facts; the process may be
+#    started with `--cpus`, `--provider` and `--end-with-input`.
+WIRE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

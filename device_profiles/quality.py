@@ -119,7 +119,7 @@ def disturbance(
     Args:
         timed_ns: how long the timed runs took.
         waited_ns: how long the thread that made them was ready but had no core; None if unknown.
-        steal_ms: what the hypervisor took from the machine meanwhile; None if unknown.
+        steal_ms: what the hypervisor took from a processor meanwhile; None if unknown.
         most_waiting_share: the share that is no disturbance yet; with 1 nothing is one.
 
     Returns:
@@ -127,12 +127,15 @@ def disturbance(
     """
     if most_waiting_share >= 1:
         return ""
-    waited_ms, stolen_ms = (waited_ns or 0) / 1e6, steal_ms or 0.0
     most_ms = most_waiting_share * timed_ns / 1e6
-    # Kernels that count stolen time as the thread's own show it as steal only.
-    if stolen_ms > _STEAL_TICK_MS and stolen_ms > max(most_ms, waited_ms / 2):
+    waited_ms = None if waited_ns is None else waited_ns / 1e6
+    # Steal may have been another processor's: a thread that waited for nothing lost nothing.
+    if waited_ms is not None and waited_ms <= most_ms:
+        return ""
+    stolen_ms = steal_ms or 0.0
+    if stolen_ms > _STEAL_TICK_MS and stolen_ms > max(most_ms, (waited_ms or 0.0) / 2):
         return "steal"
-    return "load" if waited_ms > most_ms else ""
+    return "" if waited_ms is None else "load"
 
 
 def is_throttling(factors: Sequence[float], rises: Sequence[float], slow_factor: float) -> bool:

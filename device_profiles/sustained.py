@@ -43,7 +43,7 @@ class LoadSeries:
         second: `[W]`, since the load began, rising.
         median_ns: `[W]`, of the runs that began in that second.
         runs: `[W]`, how many these were.
-        steal_ms: time that the hypervisor took from the machine meanwhile, or None.
+        steal_ms: time that the hypervisor took from a processor meanwhile, or None.
 
     Raises:
         InputError: if these are no such columns.

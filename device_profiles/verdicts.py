@@ -25,8 +25,8 @@ _CAUSES: dict[Cause, tuple[str, str]] = {
         "stop other work on the machine",
     ),
     "slow block": (
-        "fell into slow blocks, though nothing else ran here (a lower clock, or a neighbour on the "
-        "same host)",
+        "fell into slow blocks, though the measuring thread had its core (a lower clock, load on "
+        "another core, or a neighbour on the same host)",
         "fix the clock frequency, or measure at a quieter hour",
     ),
     "slow stretch": (

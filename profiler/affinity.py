@@ -69,6 +69,21 @@ def check_cpus(cpus: Cpus, allowed: Cpus, threads: int) -> None:
         )
 
 
+def allow_process(cpus: Cpus) -> None:
+    """Lets this process run on these processors and no others, with all the threads that it has.
+
+    Raises:
+        WorkError: if the system does not do it.
+    """
+    for thread in threads_now():
+        try:
+            os.sched_setaffinity(thread, cpus)
+        except ProcessLookupError:
+            continue
+        except OSError as error:
+            raise WorkError(f"cannot pin to CPU {cpus_text(cpus)}: {error.strerror}") from error
+
+
 def pin_process(cpus: Cpus) -> None:
     """Puts this process on the first of these processors, with all the threads that it has.
 
@@ -78,13 +93,7 @@ def pin_process(cpus: Cpus) -> None:
     Raises:
         WorkError: if the system does not do it.
     """
-    for thread in threads_now():
-        try:
-            os.sched_setaffinity(thread, cpus[:1])
-        except ProcessLookupError:
-            continue
-        except OSError as error:
-            raise WorkError(f"cannot pin to CPU {cpus[0]}: {error.strerror}") from error
+    allow_process(cpus[:1])
     check_placed({thread: cpus[0] for thread in threads_now()})
 
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from autotinybert.errors import InputError
 from device_profiles.journal import Journal
@@ -20,7 +20,7 @@ from device_profiles.quality import disturbance
 from device_profiles.rows import rows_of
 from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord
-from profiler.outage import Outage
+from profiler.outage import Outage, nameless_cause
 from profiler.plan import Plan
 from profiler.rounds import due, why_hopeless
 
@@ -204,7 +204,7 @@ class _Campaign:
                     {
                         "kind": "reconnected",
                         "attempts": self._outage.losses,
-                        "reason": self._outage.reason,
+                        "reason": nameless_cause(self._outage.reason),
                     }
                 )
             return worker
@@ -254,7 +254,7 @@ class _Campaign:
         now_s = self.record.elapsed_s
         round_s = now_s - next((visit.started_s for visit in visits if visit.round == last), now_s)
         fitting_s = (limit_s - now_s) / rounds_left
-        if round_s > fitting_s:
+        if round_s > max(fitting_s, 0.0):
             kept = self._plan.shortened(int(planned * max(fitting_s, 0) / round_s))
             if kept < planned:
                 self._append({"kind": "cut", "configurations": kept})
@@ -330,14 +330,23 @@ def checked_visit(result: Mapping[str, Any]) -> dict[str, Any]:
         WorkerLostError: if it is anything else.
     """
     runs_ns, facts = result.get("runs_ns"), result.get("facts")
-    whole = isinstance(runs_ns, Sequence) and all(type(ns) is int and ns > 0 for ns in runs_ns)
-    if not (whole and runs_ns and isinstance(facts, Mapping)):
+    if not (_are_runs(runs_ns) and isinstance(facts, Mapping)):
         raise WorkerLostError("it sent a visit without timed runs")
     for name in _CHECKED_FACTS:
         value = facts.get(name)
         if value is not None and not (type(value) in (int, float) and 0 <= value < math.inf):
             raise WorkerLostError(f"it sent a visit whose {name} is no time")
+    if "end_to_end_ns" in facts and not _are_runs(facts["end_to_end_ns"]):
+        raise WorkerLostError("it sent a visit whose end_to_end_ns are no timed runs")
     return {"runs_ns": list(runs_ns), "facts": dict(facts)}
+
+
+def _are_runs(value: object) -> TypeGuard[Sequence[int]]:
+    return (
+        isinstance(value, Sequence)
+        and len(value) > 0
+        and all(type(ns) is int and ns > 0 for ns in value)
+    )
 
 
 def judged_visit(result: Mapping[str, Any], protocol: MeasuringProtocol) -> dict[str, Any]:

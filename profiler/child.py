@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from autotinybert.errors import WorkError
+from autotinybert.values import parse_json
 from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.provider_options import CPU_PROVIDER
 from device_profiles.target import Configuration
@@ -29,6 +30,9 @@ from profiler.sustained import Load
 
 START_TIMEOUT_S = 120.0
 VISIT_TIMEOUT_S = 600.0
+
+# A visit that is to make many runs may take as much longer, a slow device included.
+RUN_TIMEOUT_S = 20.0
 
 # A visit of the most runs that a protocol allows is a few hundred kilobytes.
 _LONGEST_REPLY_BYTES = 1 << 24
@@ -85,7 +89,8 @@ class ChildWorker:
 
     Args:
         command: starts it.
-        visit_timeout_s: how long a visit may take before the child counts as hung.
+        visit_timeout_s: how long an answer may take before the child counts as hung; None for
+            `VISIT_TIMEOUT_S`, and for a visit `RUN_TIMEOUT_S` more for every run it must make.
         remote: the other machine that the command starts it on, if it does.
 
     Raises:
@@ -97,7 +102,7 @@ class ChildWorker:
         self,
         command: Sequence[str],
         *,
-        visit_timeout_s: float = VISIT_TIMEOUT_S,
+        visit_timeout_s: float | None = None,
         remote: RemoteHost | None = None,
     ) -> None:
         self._remote = remote
@@ -162,7 +167,7 @@ class ChildWorker:
         }
         if model_sha256 is not None:
             request["model_sha256"] = model_sha256
-        return self._ask(request, self._visit_timeout_s)
+        return self._ask(request, self._timeout_s(protocol.min_runs))
 
     def doctor_facts(self) -> Mapping[str, Any]:
         """What the machine says about its fitness; see `profiler.doctor_facts`.
@@ -171,7 +176,7 @@ class ChildWorker:
             VisitFailedError: if it cannot say.
             WorkerLostError: if the child died or hangs.
         """
-        facts = self._ask({"type": "doctor"}, self._visit_timeout_s).get("facts")
+        facts = self._ask({"type": "doctor"}, self._timeout_s()).get("facts")
         if not isinstance(facts, dict):
             raise VisitFailedError("an answer without facts")
         return facts
@@ -184,7 +189,7 @@ class ChildWorker:
             WorkerLostError: if the child died or hangs.
         """
         request = {"type": "footprint", "configuration": configuration.to_json()}
-        return self._ask(request, self._visit_timeout_s)
+        return self._ask(request, self._timeout_s())
 
     def sustained(self, configuration: Configuration, load: Load) -> Mapping[str, Any]:
         """Runs a lasting load and returns a `LoadSeries`' object.
@@ -198,7 +203,13 @@ class ChildWorker:
             "configuration": configuration.to_json(),
             "load": load.to_json(),
         }
-        return self._ask(request, load.rest_s + load.seconds + self._visit_timeout_s)
+        return self._ask(request, load.rest_s + load.seconds + self._timeout_s())
+
+    def _timeout_s(self, min_runs: int = 0) -> float:
+        """How long an answer may take; longer where at least so many runs are asked for."""
+        if self._visit_timeout_s is not None:
+            return self._visit_timeout_s
+        return VISIT_TIMEOUT_S + RUN_TIMEOUT_S * min_runs
 
     def _ask(self, request: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
         """The child's answer to a request, once it is there."""
@@ -300,8 +311,8 @@ class ChildWorker:
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        reply = json.loads(line)
-    except ValueError as error:
+        reply = parse_json(line)
+    except (ValueError, RecursionError) as error:
         raise WorkerLostError("it sent a line that is no JSON") from error
     if not isinstance(reply, dict):
         raise WorkerLostError("it sent a line that is no JSON object")

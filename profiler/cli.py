@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +27,9 @@ from profiler.variant_choice import AUTO
 from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS
 from supernet.variants import GRAPH_VARIANTS, PRECISIONS
 
-# What `--recheck` takes besides the profile.
+# What `--recheck` takes besides the profile, and `--doctor` besides `--out`.
 _OF_RECHECK = {"configs", "seed", "ssh", "ssh_python", "ssh_config"}
+_OF_DOCTOR = {"ssh", "ssh_python", "ssh_config"}
 
 
 def profile_device(
@@ -154,8 +155,6 @@ def profile_device(
     """
     del json, version  # the frame around every command reads them
     remote = remote_host(ssh, ssh_python, ssh_config)
-    if doctor:
-        return examine_machine(remote, out)
     options: dict[str, Any] = {
         "target": target,
         "space": space,
@@ -184,8 +183,12 @@ def profile_device(
         "ssh_python": ssh_python,
         "ssh_config": ssh_config,
     }
+    if doctor:
+        others = {**options, "seed": seed or None, "recheck": recheck, "overwrite": overwrite}
+        _refuse_others(others, _OF_DOCTOR, "--doctor measures no profile and takes no {}")
+        return examine_machine(remote, out)
     if recheck is not None:
-        _only_for_profiling(options)
+        _refuse_others(options, _OF_RECHECK, "--recheck takes {} from the profile")
         with progress_bar() as on_progress:
             return recheck_machine(
                 recheck,
@@ -204,15 +207,20 @@ def profile_device(
     return profile_machine(job, out, overwrite=overwrite)
 
 
-def _only_for_profiling(options: Mapping[str, Any]) -> None:
-    """Refuses options that `--recheck` takes from the profile.
+def _refuse_others(options: Mapping[str, Any], taken: Collection[str], why: str) -> None:
+    """Refuses options that another way of using the command does not take.
+
+    Args:
+        options: as they were given, by name.
+        taken: the names of those that it takes.
+        why: says that it does not take `{}`.
 
     Raises:
         InputError: naming the first.
     """
-    given = typed_options(**{name: options[name] for name in set(options) - _OF_RECHECK})
+    given = typed_options(**{name: options[name] for name in options if name not in taken})
     if given:
-        raise InputError(f"--recheck takes {given[0]} from the profile: leave it out")
+        raise InputError(f"{why.format(given[0])}: leave it out")
 
 
 def main() -> None:

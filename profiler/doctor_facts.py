@@ -64,8 +64,8 @@ def gather_facts(
 
     Returns:
         JSON values: `texts` by path, the first line of `/proc/stat` before and after the sample,
-        its length `interval_s`, the `processes` that used a processor in it, the resolution of
-        the clock, and how many processors the machine has and this process may use.
+        the `processes` that used a processor in it, the resolution of the clock, and how many
+        processors the machine has and this process may use.
     """
     read_times = _process_times if process_times is None else process_times
     stat_before, times_before, start_s = _stat_line(root), read_times(), clock_s()
@@ -76,7 +76,6 @@ def gather_facts(
         "texts": read_texts(root),
         "stat_before": stat_before,
         "stat_after": stat_after,
-        "interval_s": round(interval_s, 3),
         "processes": _busiest(times_before, times_after, interval_s),
         "clock_resolution_ns": time.get_clock_info("perf_counter").resolution * 1e9,
         "allowed_cpus": len(os.sched_getaffinity(0)),

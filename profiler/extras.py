@@ -7,6 +7,7 @@ again: a campaign that was killed goes on with what is missing.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
@@ -15,10 +16,12 @@ from autotinybert.errors import InputError
 from device_profiles.extras import ExtraKind
 from device_profiles.footprint import Footprint
 from device_profiles.journal import Journal
+from device_profiles.machine import key_differences, measurement_key
 from device_profiles.sustained import MAX_LOAD_S, LoadSeries
 from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord
-from profiler.campaign import VisitFailedError, WorkerLostError
+from profiler.campaign import ConnectionLostError, VisitFailedError, WorkerLostError
+from profiler.outage import Outage
 from profiler.sustained import Load
 from supernet.architecture import Architecture
 from supernet.published import REFERENCE_SHAPES
@@ -33,6 +36,10 @@ _LONGEST_REST_S = 60
 
 class ExtrasWorker(Protocol):
     """Whatever measures more than latencies: `profiler.child.ChildWorker`, or a fake."""
+
+    @property
+    def host(self) -> Mapping[str, Any]:
+        """Facts of the machine that it measures."""
 
     def footprint(self, configuration: Configuration) -> Mapping[str, Any]:
         """Takes a footprint; raises as `profiler.campaign.Worker.visit` does."""
@@ -129,6 +136,7 @@ def run_extras(
     *,
     references: Sequence[Architecture] = (),
     announce: Callable[[str], None] = lambda _: None,
+    sleep_s: Callable[[float], None] = time.sleep,
 ) -> None:
     """Measures what is still missing, and adds it to the journal and to the record.
 
@@ -139,34 +147,83 @@ def run_extras(
         open_worker: starts a fresh worker.
         references: references besides the usual ones.
         announce: told what is measured next.
+        sleep_s: waits, before an attempt to reach a worker whose connection was lost.
+
+    Raises:
+        InputError: if a fresh worker is on another kind of machine than the campaign was.
+        WorkError: if the connection to the workers stays lost.
     """
     due = [
         (kind, index)
         for kind, index in work.tasks(record, references)
         if not record.extras.is_done(kind, index)
     ]
-    worker: ExtrasWorker | None = None
+    workers = _Workers(open_worker, record.key, sleep_s)
     try:
         for number, (kind, index) in enumerate(due, start=1):
             configuration = record.configurations[index]
             announce(f"{_NAMES[kind]} of {configuration.architecture} ({number} of {len(due)})")
-            worker = worker or open_worker()
-            try:
-                outcome = _measure(worker, kind, configuration, work.load)
-            except VisitFailedError as error:
-                outcome = {"error": str(error)}
-            except WorkerLostError as error:
-                outcome = {"error": str(error)}
-                worker.close()
-                worker = None
+            outcome = workers.outcome(kind, configuration, work.load)
             journal.append({"kind": kind, "configuration": index, **outcome})
             record.add(journal.records[-1])
     finally:
-        if worker is not None:
-            worker.close()
+        workers.close()
 
 
 _NAMES: dict[ExtraKind, str] = {"footprint": "footprint", "sustained": "sustained latency"}
+
+
+class _Workers:
+    """One worker after another: a fresh one where the last was lost."""
+
+    def __init__(
+        self,
+        open_worker: Callable[[], ExtrasWorker],
+        key: Mapping[str, Any],
+        sleep_s: Callable[[float], None],
+    ) -> None:
+        self._open_worker = open_worker
+        self._key = key
+        self._outage = Outage(sleep_s)
+        self._worker: ExtrasWorker | None = None
+
+    def outcome(
+        self, kind: ExtraKind, configuration: Configuration, load: Load | None
+    ) -> dict[str, Any]:
+        """A result, or with what it failed; a lost connection is neither, and is waited for."""
+        while True:  # bounded: an outage can only be waited for so often
+            self._outage.wait()
+            try:
+                found = _measure(self._reached(), kind, configuration, load)
+            except VisitFailedError as error:
+                found = {"error": str(error)}
+            except ConnectionLostError as error:
+                self._outage.lost(str(error))
+                self.close()
+                continue
+            except WorkerLostError as error:
+                found = {"error": str(error)}
+                self.close()
+            self._outage.steady()
+            return found
+
+    def _reached(self) -> ExtrasWorker:
+        """The worker, or a fresh one on the same kind of machine."""
+        if self._worker is None:
+            self._worker = self._open_worker()
+            differences = key_differences(self._key, measurement_key(self._worker.host))
+            if differences:
+                raise InputError(
+                    "this machine is not as it was when its latencies were measured "
+                    f"({'; '.join(differences)}): start anew in another --out"
+                )
+        return self._worker
+
+    def close(self) -> None:
+        """Ends the worker, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
 
 
 def _measure(

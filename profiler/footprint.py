@@ -17,9 +17,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 from device_profiles.provider_options import CPU_PROVIDER
 from device_profiles.target import Target
+from profiler.affinity import allow_process, parse_cpus
 from profiler.runtime import session_options, start_session
 
 _STATUS = Path("/proc/self/status")
@@ -60,17 +62,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="profiler.footprint")
     parser.add_argument("file", type=Path)
     parser.add_argument("--provider", default=CPU_PROVIDER)
+    parser.add_argument("--provider-options", default="")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpus", default="", help="processors to use, such as 0,2-3")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--sequence-length", type=int, default=128)
     parser.add_argument("--started-ns", type=int, default=None, help="when, by time.monotonic_ns")
     given = parser.parse_args()
-    target = Target(provider=given.provider, threads=given.threads)
+    target = Target(
+        provider=given.provider,
+        threads=given.threads,
+        provider_options=given.provider_options,
+    )
+    cpus = parse_cpus(given.cpus)
+    if cpus:
+        allow_process(cpus)  # whoever started it is on one of them alone
     # 1 is a token, a segment, and no padding.
     ones = np.ones((given.batch_size, given.sequence_length), dtype=np.int64)
     baseline_bytes = _resident_bytes("VmRSS")
     begun_ns = time.monotonic_ns()
-    session = start_session(str(given.file), target, session_options(target))
+    if target.on_gpu:
+        onnxruntime.preload_dlls()  # part of opening: without it the session would load them
+    session = start_session(str(given.file), target, session_options(target, cpus))
     opened_ns = time.monotonic_ns()
     session.run(None, {value.name: ones for value in session.get_inputs()})
     done_ns = time.monotonic_ns()

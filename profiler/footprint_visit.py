@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from autotinybert.errors import WorkError
 from device_profiles.footprint import Footprint
 from device_profiles.target import Configuration
+from profiler.affinity import Cpus, cpus_text
 from profiler.environment import child_environment
 from profiler.session import WeightPool
 from supernet.onnx_graph import build_encoder
@@ -46,16 +47,20 @@ def write_model(path: Path, configuration: Configuration, pool: WeightPool) -> N
     onnx.save(graph.model, path)
 
 
-def run_file(path: Path, configuration: Configuration) -> Footprint:
-    """Runs a model file once in a fresh process.
+def run_command(path: Path, configuration: Configuration, cpus: Cpus = ()) -> list[str]:
+    """The command that runs a model file once in a fresh process.
 
-    Raises:
-        WorkError: if the process fails or takes too long; says how it ended.
+    Args:
+        path: the file.
+        configuration: under which workload and target.
+        cpus: the processors that it may use; empty to leave it to the system.
     """
     workload, target = configuration.workload, configuration.target
     options = {
         "--provider": target.provider,
+        "--provider-options": target.provider_options,
         "--threads": target.threads,
+        "--cpus": cpus_text(cpus),
         "--batch-size": workload.batch_size,
         "--sequence-length": workload.sequence_length,
         "--started-ns": time.monotonic_ns(),
@@ -63,9 +68,23 @@ def run_file(path: Path, configuration: Configuration) -> Footprint:
     command = [sys.executable, "-P", "-m", "profiler.footprint", str(path)]
     for option, value in options.items():
         command += [option, str(value)]
+    return command
+
+
+def run_file(path: Path, configuration: Configuration, cpus: Cpus = ()) -> Footprint:
+    """Runs a model file once in a fresh process.
+
+    Args:
+        path: the file.
+        configuration: under which workload and target.
+        cpus: the processors that it may use; empty to leave it to the system.
+
+    Raises:
+        WorkError: if the process fails or takes too long; says how it ended.
+    """
     try:
         done = subprocess.run(
-            command,
+            run_command(path, configuration, cpus),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROCESS_TIMEOUT_S,

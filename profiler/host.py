@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,25 +140,29 @@ def read_cpuinfo(text: str) -> dict[str, Any]:
     }
 
 
-def steal_ms(text: str, ticks_per_second: int) -> float | None:
-    """Time that the hypervisor took from this machine, all processors together.
+def steal_ms(text: str, ticks_per_second: int, cpus: Collection[int]) -> float | None:
+    """Time that the hypervisor took from these processors, in the mean over them.
+
+    The mean compares with how long one thread ran; a sum would grow with the machine.
 
     Args:
         text: the text of `/proc/stat`.
         ticks_per_second: `os.sysconf("SC_CLK_TCK")`.
+        cpus: the processors that count.
 
     Returns:
         Milliseconds since boot, or None if the text does not tell.
     """
-    fields = text.split("\n", 1)[0].split()
-    if len(fields) < 9 or fields[0] != "cpu":
-        return None
-    return int(fields[8]) * 1000 / ticks_per_second
+    names = {f"cpu{cpu}" for cpu in cpus}
+    rows = [line.split() for line in text.splitlines() if line.startswith("cpu")]
+    stolen = [int(fields[8]) for fields in rows if fields[0] in names and len(fields) > 8]
+    return sum(stolen) / len(stolen) * 1000 / ticks_per_second if stolen else None
 
 
 def current_steal_ms() -> float | None:
-    """`steal_ms` of this machine now."""
-    return steal_ms(_read(Path("/proc/stat")), os.sysconf("SC_CLK_TCK"))
+    """`steal_ms` now, of the processors that this process may run on."""
+    text = _read(Path("/proc/stat"))
+    return steal_ms(text, os.sysconf("SC_CLK_TCK"), os.sched_getaffinity(0))
 
 
 def _read(path: Path) -> str:

@@ -12,6 +12,32 @@ _LONGEST_WAIT_S = 60.0
 WAITS_S = tuple(min(2.0**attempt, _LONGEST_WAIT_S) for attempt in range(MAX_ATTEMPTS))
 
 
+# What ssh says of a way that failed, the names of hosts and users left out.
+_KNOWN_CAUSES = (
+    "Broken pipe",
+    "Connection refused",
+    "Connection reset",
+    "Connection closed",
+    "closed by remote host",
+    "No route to host",
+    "Network is unreachable",
+    "Could not resolve hostname",
+    "timed out",
+    "not responding",
+    "was silent",
+)
+
+
+def nameless_cause(reason: str) -> str:
+    """Why a connection was lost, in words that may stand in a profile.
+
+    Profiles are handed on, and hosts, addresses and users are nobody else's business: only what
+    is known to be none of these is kept.
+    """
+    known = next((cause for cause in _KNOWN_CAUSES if cause in reason), None)
+    return f"connection lost: {known}" if known else "connection lost"
+
+
 class Outage:
     """Counts losses in a row.
 

@@ -65,11 +65,13 @@ class ProfilingOptions:
     ssh_config: Path | None
 
     def typed(self) -> list[str]:
-        """As they would be typed again; of files only the names.
+        """As they would be typed again; of files only the names, and nothing of --ssh.
 
-        Where files lie on a machine is nobody else's business, and profiles are handed on.
+        Where files lie on a machine, what it is called and who uses it is nobody else's business,
+        and profiles are handed on.
         """
-        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        names = [field.name for field in dataclasses.fields(self)]
+        options = {name: getattr(self, name) for name in names if not name.startswith("ssh")}
         for name, value in options.items():
             if isinstance(value, Path):
                 options[name] = value.name

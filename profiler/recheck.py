@@ -10,7 +10,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -205,13 +204,12 @@ def recheck_plan(chosen: Sequence[tuple[Configuration, float]], seed: int) -> Pl
 def recheck(
     profile: DeviceProfile,
     chosen: Sequence[tuple[Configuration, float]],
-    journal_path: Path,
+    journal: Journal,
     open_worker: Callable[[], Worker],
     *,
     host: Mapping[str, Any],
     clock_s: Callable[[], float],
     seed: int = 0,
-    fresh: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Recheck:
     """Measures rows of a profile again, with its protocol.
@@ -219,27 +217,25 @@ def recheck(
     Args:
         profile: what is checked.
         chosen: its rows, as `choose_rows` gives them.
-        journal_path: where visits are journalled; what is there already is not made again.
+        journal: where visits are journalled; what is there already is not made again.
         open_worker: starts a fresh worker.
         host: facts of the machine that the workers measure.
         clock_s: reads seconds.
         seed: decides the order of the visits.
-        fresh: forget what the journal holds.
         on_progress: told after every visit.
 
     Raises:
         InputError: if the journal belongs to something else.
     """
-    with Journal(journal_path, fresh=fresh) as journal:
-        campaign = run_campaign(
-            recheck_plan(chosen, seed),
-            profile.protocol,
-            journal,
-            open_worker,
-            host=host,
-            clock_s=clock_s,
-            on_progress=on_progress,
-        )
+    campaign = run_campaign(
+        recheck_plan(chosen, seed),
+        profile.protocol,
+        journal,
+        open_worker,
+        host=host,
+        clock_s=clock_s,
+        on_progress=on_progress,
+    )
     rows = rows_of(campaign, profile.protocol)
     return Recheck(
         rows=tuple(
@@ -253,10 +249,14 @@ def recheck(
 
 
 def _unrest(campaign: CampaignRecord) -> float:
-    """How far above its fastest visit a row's middle one lies, slow blocks included."""
+    """How far above its fastest visit a row's middle one lies, slow blocks included.
+
+    Disturbed visits are not: why they are slow is known, and they are no part of any row.
+    """
     minima: dict[int, list[int]] = {}
     for visit in campaign.visits:
-        minima.setdefault(visit.configuration, []).append(visit.minimum_ns)
+        if not visit.disturbed:
+            minima.setdefault(visit.configuration, []).append(visit.minimum_ns)
     gaps = [statistics.median(found) / min(found) - 1 for found in minima.values()]
     return statistics.median(gaps) if gaps else 0.0
 

@@ -14,6 +14,7 @@ from autotinybert.command import Answer
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, check_apart, read_signed_json, write_signed_json
 from autotinybert.text_table import text_table
+from device_profiles.journal import Journal
 from device_profiles.machine import key_hash, measurement_key
 from device_profiles.profile import JOURNAL_FILE, DeviceProfile
 from device_profiles.target import check_target, provider_of
@@ -67,7 +68,7 @@ def recheck_machine(
     cpus = parse_cpus(str(profile.key.get("pinned_cpus", "")))
     open_worker = partial(open_child, remote, cpus=cpus, provider=provider)
     return recheck_profile(
-        path,
+        profile,
         open_worker=open_worker,
         host_facts=partial(machine_facts, open_worker, remote),
         configs=configs,
@@ -79,7 +80,7 @@ def recheck_machine(
 
 
 def recheck_profile(
-    path: Path,
+    profile: DeviceProfile,
     *,
     open_worker: Callable[[], Worker],
     host_facts: Callable[[], Mapping[str, Any]],
@@ -93,7 +94,7 @@ def recheck_profile(
     """Measures a few shapes of a profile again and says whether it still holds.
 
     Args:
-        path: the profile's folder.
+        profile: what is checked.
         open_worker: starts a fresh worker.
         host_facts: tells the facts of the machine that the workers measure.
         clock_s: reads seconds.
@@ -104,11 +105,10 @@ def recheck_profile(
         on_progress: told after every visit.
 
     Raises:
-        InputError: if there is no such profile, or this machine cannot be checked against it.
+        InputError: if this machine cannot be checked against the profile.
     """
-    profile = DeviceProfile.load(path)
     if out is not None:
-        check_apart(out, {"the profile that is checked": path})
+        check_apart(out, {"the profile that is checked": profile.folder})
     count = DEFAULT_RECHECK_CONFIGS if configs is None else configs
     if not 3 <= count <= MOST_RECHECK_CONFIGS:
         raise InputError(f"--recheck measures 3 to {MOST_RECHECK_CONFIGS} --configs, not {count}")
@@ -118,8 +118,8 @@ def recheck_profile(
     threads = max(configuration.target.threads for configuration, _ in chosen)
     if threads > host["cpu_count"]:
         raise InputError(
-            f"{path} was measured with {threads} threads, this machine has {host['cpu_count']} "
-            "cores: it says nothing about this machine"
+            f"{profile.folder} was measured with {threads} threads, this machine has "
+            f"{host['cpu_count']} cores: it says nothing about this machine"
         )
     request = {
         "profile": profile.document["checksums"],
@@ -136,22 +136,25 @@ def recheck_profile(
                 remedy="check again with --overwrite",
             )
             return _answer(document, f"{out} was finished before; nothing was measured")
-        folder.begin([RECHECK_FILE])
-        found = recheck(
-            profile,
-            chosen,
-            folder.path / JOURNAL_FILE,
-            open_worker,
-            host=host,
-            clock_s=clock_s,
-            seed=seed,
-            fresh=folder.state == "new",
-            on_progress=on_progress,
-        )
+        folder.create()
+        fresh = folder.state == "new"
+        # Locked and emptied first: an old journal must never stand beside the new request.
+        with Journal(folder.path / JOURNAL_FILE, fresh=fresh) as journal:
+            folder.begin([RECHECK_FILE])
+            found = recheck(
+                profile,
+                chosen,
+                journal,
+                open_worker,
+                host=host,
+                clock_s=clock_s,
+                seed=seed,
+                on_progress=on_progress,
+            )
         document = {
             "schema_version": SCHEMA_VERSION,
             "kind": "recheck",
-            "profile": str(path),
+            "profile": str(profile.folder),
             "measured_utc": profile.document["created_utc"],
             **found.to_json(),
             "names": [describe(row.configuration) for row in found.rows],

@@ -120,7 +120,8 @@ class RemoteHost:
         # The shell there tells of a signal as 128 and its number.
         died = f"killed by signal {status - 128}" if status > 128 else f"exit status {status}"
         last = f": {last_line}" if last_line else ""
-        return WorkerLostError(f"the measuring process on {self.host} ended ({died}){last}")
+        # Without the host: it is journalled as what a configuration failed with.
+        return WorkerLostError(f"the measuring process ended ({died}){last}")
 
 
 def ssh_command(remote: RemoteHost, arguments: Sequence[str] = ()) -> list[str]:

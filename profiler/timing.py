@@ -28,12 +28,14 @@ class TimedRuns:
             clock.
         probe_ns: what a fixed piece of arithmetic took after each of them, their median: it tells
             the clock rate at which the core ran; None without a probe.
+        steal_ms: what the hypervisor took during `runs_ns`; None where nobody tells.
     """
 
     warmup_ns: tuple[int, ...]
     runs_ns: tuple[int, ...]
     waited_ns: int | None = None
     probe_ns: int | None = None
+    steal_ms: float | None = None
 
 
 def time_runs(
@@ -42,6 +44,7 @@ def time_runs(
     clock: Clock,
     cpu_clock: Clock | None = None,
     probe: Callable[[Clock], int] | None = None,
+    steal_ms: Callable[[], float | None] = lambda: None,
 ) -> TimedRuns:
     """Warms up and times `run`.
 
@@ -57,6 +60,7 @@ def time_runs(
             work, or spins until it is done, so it waits whenever it has less than the clock; None
             where it may sleep instead, as beside a GPU.
         probe: times a fixed piece of arithmetic by `clock`.
+        steal_ms: reads what the hypervisor took so far, in milliseconds.
     """
     warmup = [elapsed_ns(run, clock)]
     while len(warmup) < protocol.max_warmup_runs:
@@ -64,6 +68,7 @@ def time_runs(
         warmup.append(elapsed_ns(run, clock))
         if warmup[-1] > best * (1 - protocol.warmup_gain):
             break
+    steal_before = steal_ms()
     runs: list[int] = []
     probes: list[int] = []
     min_time_ns = protocol.min_time_s * 1e9
@@ -86,11 +91,17 @@ def time_runs(
                 and waited_ns > protocol.most_waiting_share * most_ns
             ):
                 break
+    steal_after = steal_ms()
+    stolen_ms = None
+    if steal_before is not None and steal_after is not None:
+        # Processors that came or went meanwhile may let it fall.
+        stolen_ms = round(max(steal_after - steal_before, 0.0), 3)
     return TimedRuns(
         tuple(warmup),
         tuple(runs),
         waited_ns if cpu_clock else None,
         round(statistics.median(probes)) if probes else None,
+        stolen_ms,
     )
 
 

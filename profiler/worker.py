@@ -35,7 +35,7 @@ from device_profiles.quality import disturbance
 from device_profiles.target import Configuration
 from profiler.affinity import check_cpus, parse_cpus, pin_process
 from profiler.doctor_facts import gather_facts
-from profiler.footprint_visit import take_footprint
+from profiler.footprint_visit import run_file, take_footprint
 from profiler.hangup import on_hangup
 from profiler.host import current_steal_ms, host_facts
 from profiler.load_watch import LoadWatch
@@ -93,8 +93,8 @@ def visit(
     Returns:
         `runs_ns`, and the facts about how they came about: `held_ns` until the core was free,
         `build_ns`, `warmup_ns` of each run, `waited_ns` of the timed runs for the core, `probe_ns`
-        of `clock_probe`, `involuntary_switches` and `steal_ms`; None where the machine does not
-        tell.
+        of `clock_probe`, `steal_ms` meanwhile and `involuntary_switches`; None where the machine
+        does not tell.
     """
     if protocol.most_waiting_share >= 1:
         watch = None
@@ -105,24 +105,20 @@ def visit(
     # Beside a GPU the calling thread may sleep until the work is done.
     on_cpu = not configuration.target.on_gpu
     cpu_clock = watch.cpu_clock if watch and on_cpu else None
-    steal_before = current_steal_ms()
     switches_before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     gc.disable()  # a collection inside a run would be timed with it
     try:
-        timed = time_runs(run, protocol, clock, cpu_clock, clock_probe if cpu_clock else None)
+        probe = clock_probe if cpu_clock else None
+        timed = time_runs(run, protocol, clock, cpu_clock, probe, current_steal_ms)
         end_to_end = run.end_to_end if isinstance(run, Runs) else None
         apart = None if end_to_end is None else time_runs(end_to_end, protocol, clock).runs_ns
     finally:
         gc.enable()
-    steal_after = current_steal_ms()
-    steal_ms = None
-    if steal_before is not None and steal_after is not None:
-        steal_ms = round(steal_after - steal_before, 3)
     if watch:
         disturbed = disturbance(
             timed_ns=sum(timed.runs_ns),
             waited_ns=timed.waited_ns,
-            steal_ms=steal_ms,
+            steal_ms=timed.steal_ms,
             most_waiting_share=protocol.most_waiting_share,
         )
         watch.learn(disturbed=bool(disturbed))
@@ -137,7 +133,7 @@ def visit(
             **({} if apart is None else {"end_to_end_ns": apart}),
             "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             - switches_before,
-            "steal_ms": steal_ms,
+            "steal_ms": timed.steal_ms,
         },
     }
 
@@ -319,7 +315,7 @@ def main() -> None:
         facts=facts,
         open_configuration=lambda configuration: open_session(configuration, pool, rng, cpus),
         model=model,
-        take_footprint=lambda configuration: take_footprint(configuration, pool),
+        take_footprint=partial(take_footprint, pool=pool, run=partial(run_file, cpus=cpus)),
         watch=LoadWatch(),
     )
 

@@ -128,7 +128,9 @@ MILLISECOND = 1_000_000
         (30, 10, "load"),  # one tick of the steal counter may be an old one
         (30, 20, "steal"),
         (30, 12, "load"),  # steal explains less than half of the waiting
-        (0, 20, "steal"),  # a kernel that counts stolen time as the thread's own
+        (0, 20, ""),  # another processor's: the thread waited for nothing
+        (2, 20, ""),
+        (2.1, 20, "steal"),
         (None, 20, "steal"),
     ],
 )

@@ -28,7 +28,10 @@ def test_verdict_asks_that_the_quiet_state_was_seen_twice(
 CAUSES: dict[Cause, tuple[str, str]] = {
     "steal": ("3 lost the core to the hypervisor (steal)", "dedicated machine"),
     "load": ("3 waited for the core", "stop other work on the machine"),
-    "slow block": ("3 fell into slow blocks", "fix the clock frequency"),
+    "slow block": (
+        "3 fell into slow blocks, though the measuring thread had its core",
+        "fix the clock frequency",
+    ),
     "slow stretch": ("3 fell into a slow stretch", "measure again"),
     "throttling": ("3 were slow because the machine grew slower", "cool it"),
 }

@@ -542,6 +542,14 @@ def test_kill_9_at_random_moments_loses_no_acknowledged_visit_and_changes_no_row
     assert found["campaigns"] >= 1
 
 
+@pytest.mark.parametrize("apart", [[], [0], [1.5], [True], 7, "12", None])
+def test_runs_from_memory_to_memory_that_are_none_never_reach_the_journal(apart: object) -> None:
+    good = {"runs_ns": [1], "facts": {"end_to_end_ns": [5, 6]}}
+    assert checked_visit(good) == good
+    with pytest.raises(WorkerLostError, match="end_to_end_ns are no timed runs"):
+        checked_visit({"runs_ns": [1], "facts": {"end_to_end_ns": apart}})
+
+
 @pytest.mark.parametrize("facts", [{"waited_ns": -1}, {"held_ns": "1"}, {"steal_ms": True}])
 def test_times_that_are_none_never_reach_the_journal(facts: dict[str, Any]) -> None:
     with pytest.raises(WorkerLostError, match="is no time"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +16,11 @@ import pytest
 
 from autotinybert.errors import WorkError
 from device_profiles.machine import measurement_key
-from device_profiles.protocol import Protocol
+from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.provider_options import TENSORRT_PROVIDER
 from device_profiles.target import Configuration, Target
 from profiler.campaign import VisitFailedError, WorkerLostError
-from profiler.child import ChildWorker, local_command
+from profiler.child import RUN_TIMEOUT_S, VISIT_TIMEOUT_S, ChildWorker, local_command
 from supernet.architecture import Architecture
 from supernet.onnx_graph import build_encoder
 from supernet.weights import weight_shapes
@@ -27,7 +29,8 @@ CONFIGURATION = Configuration(Architecture(1, 24, 40, 3, 27))
 # Whatever else runs while the tests do.
 QUICK = Protocol(min_time_s=0.001, most_waiting_share=1.0)
 
-READY = 'import sys\nprint(\'{"type": "ready", "wire_version": 3, "host": {}}\', flush=True)\n'
+READY_LINE = json.dumps({"type": "ready", "wire_version": WIRE_VERSION, "host": {}})
+READY = f"import sys\nprint({READY_LINE!r}, flush=True)\n"
 
 
 def scripted(code: str, *, timeout_s: float = 10) -> ChildWorker:
@@ -142,6 +145,7 @@ def test_a_refusal_is_a_failed_visit_and_the_child_goes_on() -> None:
         ("import os; sys.stdin.readline(); os.kill(os.getpid(), 9)", "killed by signal 9"),
         ("sys.stdin.readline(); print('nonsense', flush=True); input()", "no JSON"),
         ("sys.stdin.readline(); print('[]', flush=True); input()", "no JSON object"),
+        ("sys.stdin.readline(); print('{\"a\": NaN}', flush=True); input()", "no JSON"),
     ],
 )
 def test_a_child_that_dies_or_babbles_is_lost_with_its_last_words(code: str, message: str) -> None:
@@ -156,6 +160,24 @@ def test_a_child_that_hangs_is_lost_after_its_time() -> None:
     with pytest.raises(WorkerLostError, match=r"no answer within 0\.2 s"):
         worker.visit(CONFIGURATION, QUICK)
     worker.close()
+
+
+def test_a_visit_of_many_runs_may_take_longer_than_one_of_few() -> None:
+    class Waiting(ChildWorker):
+        def _read(self, timeout_s: float) -> dict[str, Any]:
+            waited.append(timeout_s)
+            return {"error": "never asked"}
+
+    waited: list[float] = []
+    worker = Waiting([sys.executable, "-c", READY + "sys.stdin.read()"])
+    try:
+        for protocol in (QUICK, Protocol.for_percentile(99)):
+            with pytest.raises(VisitFailedError, match="never asked"):
+                worker.visit(CONFIGURATION, protocol)
+    finally:
+        worker.close()
+    runs = (QUICK.min_runs, Protocol.for_percentile(99).min_runs)
+    assert waited == [VISIT_TIMEOUT_S + RUN_TIMEOUT_S * count for count in runs]
 
 
 @pytest.mark.parametrize(

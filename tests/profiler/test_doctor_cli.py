@@ -57,6 +57,11 @@ def test_exit_code_and_last_line_say_whether_it_is_fit() -> None:
         (("--doctor", "--ssh-python", "python3"), "--ssh-python is for another machine"),
         (("--doctor", "--ssh-config", "config"), "--ssh-config is for another machine"),
         (("--doctor", "--ssh", "pi", "--ssh-config", "absent"), "--ssh-config absent is no file"),
+        (("--doctor", "--target", "cpu-x86"), "--doctor measures no profile and takes no --target"),
+        (("--doctor", "--cpus", "0", "--minutes", "9"), "takes no --minutes: leave it out"),
+        (("--doctor", "--recheck", "absent"), "takes no --recheck: leave it out"),
+        (("--doctor", "--seed", "3"), "takes no --seed: leave it out"),
+        (("--doctor", "--out", "absent", "--overwrite"), "takes no --overwrite: leave it out"),
     ],
 )
 def test_wrong_input_is_one_line(cli: Cli, options: tuple[object, ...], message: str) -> None:

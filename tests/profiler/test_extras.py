@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotinybert.command import Answer
-from autotinybert.errors import InputError
+from autotinybert.errors import InputError, WorkError
 from device_profiles.extras import ExtraKind
 from device_profiles.footprint import Footprint
 from device_profiles.journal import Journal
@@ -20,7 +20,12 @@ from device_profiles.rows import rows_of
 from device_profiles.sustained import LoadSeries
 from device_profiles.target import Configuration, Target, Workload
 from device_profiles.visits import CampaignRecord
-from profiler.campaign import VisitFailedError, WorkerLostError, run_campaign
+from profiler.campaign import (
+    ConnectionLostError,
+    VisitFailedError,
+    WorkerLostError,
+    run_campaign,
+)
 from profiler.extras import ExtraWork, run_extras
 from profiler.extras_answer import with_extras
 from profiler.plan import make_plan
@@ -56,17 +61,29 @@ class FakeWorker:
     Attributes:
         asked: every kind and configuration, in order.
         errors: what the n-th request raises, from 0.
+        host: facts of its machine; the campaign's device, if it is left out.
+        refusals: how many attempts to reach it fail.
         opened: how many workers were started.
         closed: how many were ended.
     """
 
-    def __init__(self, errors: Mapping[int, BaseException] | None = None) -> None:
+    def __init__(
+        self,
+        errors: Mapping[int, BaseException] | None = None,
+        host: Mapping[str, Any] | None = None,
+        refusals: int = 0,
+    ) -> None:
+        self.host = host or {}
+        self.refusals = refusals
         self.asked: list[tuple[str, Configuration]] = []
         self.errors = errors or {}
         self.opened = 0
         self.closed = 0
 
     def open(self) -> FakeWorker:
+        if self.refusals:
+            self.refusals -= 1
+            raise ConnectionLostError("connection to pi lost: Connection refused")
         self.opened += 1
         return self
 
@@ -120,6 +137,7 @@ class Campaign:
         )
 
     def run(self, worker: FakeWorker, work: ExtraWork = WORK, **options: Any) -> CampaignRecord:
+        worker.host = worker.host or self.device.host
         with Journal(self.path) as journal:
             record = self.record(journal)
             run_extras(work, record, journal, worker.open, **options)
@@ -191,6 +209,35 @@ def test_what_fails_costs_its_own_result_and_is_not_tried_again(campaign: Campai
     again = FakeWorker()
     campaign.run(again)
     assert again.asked == []
+
+
+def test_a_lost_connection_is_waited_for_and_costs_nothing(campaign: Campaign) -> None:
+    lost = ConnectionLostError("connection to pi lost: Broken pipe")
+    worker = FakeWorker({1: lost, 2: lost, 5: lost}, refusals=2)
+    waits: list[float] = []
+    record = campaign.run(worker, sleep_s=waits.append)
+    assert record.extras.failures == {}
+    assert (len(record.extras.footprints), len(record.extras.loads)) == (6, 4)
+    assert waits == [1, 2, 1, 2, 1]
+    assert worker.opened == worker.closed == 4
+
+
+def test_a_connection_that_stays_lost_says_what_to_do_and_leaves_the_rest_to_be_measured(
+    campaign: Campaign,
+) -> None:
+    lost = ConnectionLostError("connection to pi lost: Broken pipe")
+    with pytest.raises(WorkError, match=r"Broken pipe; 10 attempts .* run the same command again"):
+        campaign.run(FakeWorker(dict.fromkeys(range(3, 99), lost)), sleep_s=lambda _: None)
+    rest = FakeWorker()
+    record = campaign.run(rest)
+    assert (len(rest.asked), record.extras.failures) == (7, {})
+
+
+def test_a_worker_on_another_machine_measures_nothing(campaign: Campaign) -> None:
+    other = FakeWorker(host={**campaign.device.host, "cpu_model": "Another CPU"})
+    with pytest.raises(InputError, match=r"not as it was when its latencies .*Another CPU"):
+        campaign.run(other)
+    assert (other.asked, other.closed) == ([], 1)
 
 
 def test_an_answer_that_is_no_footprint_enters_no_journal(campaign: Campaign) -> None:

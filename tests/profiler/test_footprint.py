@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +15,13 @@ import pytest
 
 from autotinybert.errors import WorkError
 from device_profiles.footprint import Footprint
+from device_profiles.protocol import WIRE_VERSION
+from device_profiles.provider_options import CUDA_PROVIDER
 from device_profiles.target import Configuration, Target, Workload
 from profiler.campaign import VisitFailedError
 from profiler.child import ChildWorker, local_command
 from profiler.footprint import memory_bytes
-from profiler.footprint_visit import REPEATS, run_file, take_footprint, write_model
+from profiler.footprint_visit import REPEATS, run_command, run_file, take_footprint, write_model
 from profiler.session import WeightPool
 from profiler.worker import answer
 from supernet.architecture import Architecture, to_matrix
@@ -26,6 +30,7 @@ from supernet.onnx_graph import build_encoder
 from supernet.variants import Precision
 from supernet.weights import weight_shapes
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = Configuration(Architecture(1, 128, 128, 12, 180), Workload(1, 8))
 VALUES = Footprint(
     file_bytes=1,
@@ -124,6 +129,36 @@ def test_a_file_is_run_under_its_workload(tmp_path: Path, pool: WeightPool) -> N
     assert run_file(path, long).peak_rss_bytes > run_file(path, TINY).peak_rss_bytes + 50_000_000
 
 
+def test_a_file_is_run_with_all_the_options_of_its_target_and_on_its_cpus(
+    tmp_path: Path, pool: WeightPool
+) -> None:
+    target = Target(provider=CUDA_PROVIDER, threads=2, provider_options="use_tf32=0")
+    asked = Configuration(TINY.architecture, TINY.workload, target)
+    command = run_command(tmp_path / "model.onnx", asked, (3, 1))
+    options = dict(zip(command[5::2], command[6::2], strict=True))
+    assert options["--provider-options"] == "use_tf32=0"
+    assert options["--cpus"] == "3,1"
+    path = tmp_path / "model.onnx"
+    write_model(path, TINY, pool)
+    with pytest.raises(WorkError, match="cannot pin to CPU 8000"):
+        run_file(path, TINY, (8000,))
+    cpus = tuple(sorted(os.sched_getaffinity(0)))[:2]
+    parallel = Target(threads=len(cpus))
+    found = run_file(path, Configuration(TINY.architecture, TINY.workload, parallel), cpus)
+    assert found.first_run_ms > 0
+
+
+def test_a_process_may_run_on_all_its_cpus_though_whoever_started_it_is_on_one() -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    code = (
+        "import os; from profiler.affinity import allow_process; "
+        f"os.sched_setaffinity(0, {{{cpus[0]}}}); allow_process({tuple(cpus)}); "
+        "print(sorted(os.sched_getaffinity(0)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == str(cpus), done.stderr
+
+
 def request_for(configuration: Configuration, **others: object) -> bytes:
     request = {"type": "footprint", "id": 3, "configuration": configuration.to_json(), **others}
     return json.dumps(request).encode()
@@ -156,9 +191,12 @@ def test_the_worker_refuses_footprints_of_files_and_where_it_takes_none() -> Non
     assert "not of a file" in reply["error"]
 
 
+READY_LINE = json.dumps({"type": "ready", "wire_version": WIRE_VERSION, "host": {}})
+
+
 def test_an_older_child_that_knows_no_footprints_is_a_failure_and_no_crash() -> None:
     code = (
-        'import sys\nprint(\'{"type": "ready", "wire_version": 3, "host": {}}\', flush=True)\n'
+        f"import sys\nprint({READY_LINE!r}, flush=True)\n"
         'input(); print(\'{"type": "refused", "error": "a request is a visit"}\', flush=True)\n'
         "input()"
     )

@@ -30,6 +30,13 @@ Features\t: fp asimd asimddp
 CPU implementer\t: 0x41
 CPU part\t: 0xd0b
 """
+STAT = """cpu  1 2 3 4 5 6 7 9350 0 0
+cpu0 1 2 3 4 5 6 7 250 0 0
+cpu1 1 2 3 4 5 6 7 50 0 0
+cpu2 1 2 3 4 5 6 7 50 0 0
+cpu10 1 2 3 4 5 6 7 9000 0 0
+intr 0 0 0 0 0 0 0 7
+"""
 
 
 def test_the_first_processor_of_an_x86_machine_is_read() -> None:
@@ -46,11 +53,20 @@ def test_an_arm_processor_is_named_by_implementer_and_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("cpu  1 2 3 4 5 6 7 250 0 0\ncpu0 1", 2500.0), ("cpu 1 2 3", None), ("", None)],
+    ("text", "cpus", "expected"),
+    [
+        (STAT, (0,), 2500.0),
+        (STAT, (0, 1), 1500.0),
+        (STAT, (1, 2), 500.0),
+        (STAT, (7,), None),
+        ("cpu  1 2 3\ncpu0 1 2 3", (0,), None),
+        ("", (0,), None),
+    ],
 )
-def test_steal_is_read_where_it_is_told(text: str, expected: float | None) -> None:
-    assert steal_ms(text, 100) == expected
+def test_steal_is_that_of_a_processor_that_may_be_used_however_many_there_are(
+    text: str, cpus: tuple[int, ...], expected: float | None
+) -> None:
+    assert steal_ms(text, 100, cpus) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
 from device_profiles.visits import CampaignRecord
 from profiler.campaign import ConnectionLostError, run_campaign
-from profiler.outage import MAX_ATTEMPTS, WAITS_S, Outage
+from profiler.outage import MAX_ATTEMPTS, WAITS_S, Outage, nameless_cause
 from profiler.plan import make_plan, sample_architectures
 from supernet.space import kd_space
 
@@ -44,6 +44,24 @@ def test_what_was_measured_in_between_begins_the_count_anew() -> None:
         outage.steady()
     assert waits == [1, 1, 1]
     assert (outage.losses, outage.reason) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        (
+            "connection to me@pi lost: ssh: connect to host 10.0.0.7 port 22: No route to host",
+            "connection lost: No route to host",
+        ),
+        ("connection to pi lost: kex_exchange: read: Connection reset by 10.0.0.7", None),
+        ("connection to pi lost: what nobody foresaw of me@pi", "connection lost"),
+        ("the measuring process on pi was silent for 120 s", "connection lost: was silent"),
+    ],
+)
+def test_a_profile_tells_why_a_connection_was_lost_but_not_to_whom(
+    reason: str, cause: str | None
+) -> None:
+    assert nameless_cause(reason) == (cause or "connection lost: Connection reset")
 
 
 def run(path: Path, device: Any, sleep_s: Callable[[float], None]) -> CampaignRecord:
@@ -95,7 +113,7 @@ def test_lost_connections_cost_neither_rows_nor_the_time_of_the_campaign(
     assert record.elapsed_s == pytest.approx(undisturbed.elapsed_s, abs=0.01)
     noted = [r for r in read_journal(tmp_path / "journal") if r["kind"] == "reconnected"]
     assert [one["attempts"] for one in noted] == [1, 1, 1, 2, 3, 1]
-    assert {one["reason"] for one in noted} == {"connection to pi lost"}
+    assert {one["reason"] for one in noted} == {"connection lost"}
 
 
 def test_a_device_that_goes_away_whenever_it_measures_is_given_up_and_can_be_gone_on_with(

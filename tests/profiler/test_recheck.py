@@ -12,7 +12,7 @@ import pytest
 
 from autotinybert.errors import InputError
 from autotinybert.files import read_json_object
-from device_profiles.journal import read_journal
+from device_profiles.journal import Journal, read_journal
 from device_profiles.profile import JOURNAL_FILE, PROFILE_FILE, DeviceProfile
 from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration, Target, Workload
@@ -30,26 +30,30 @@ def recheck(fake_device: Callable[..., Any]) -> Recheck:
 
     class Machine(fake_device):  # type: ignore[misc, valid-type]
         slowdown: Slowdown = staticmethod(lambda configuration, visit: 1.0)
+        facts: Callable[[int], Mapping[str, Any]] = staticmethod(lambda visit: {})
 
         def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
             result: Mapping[str, Any] = super().visit(configuration, protocol)
             factor = self.slowdown(configuration, len(self.visited))
             if not factor:
                 raise VisitFailedError("out of memory")
-            return {**result, "runs_ns": [int(ns * factor) for ns in result["runs_ns"]]}
+            runs_ns = [int(ns * factor) for ns in result["runs_ns"]]
+            return {**result, "runs_ns": runs_ns, **self.facts(len(self.visited))}
 
     def run(
         path: Path,
         slowdown: Slowdown = lambda *_: 1.0,
         *,
         changes: Mapping[str, Any] = {},
+        facts: Callable[[int], Mapping[str, Any]] = lambda _: {},
         **options: Any,
     ) -> Any:
         machine = Machine(seed=5)
         machine.host = {**machine.host, **changes}
         machine.slowdown = slowdown
+        machine.facts = facts
         answer = recheck_profile(
-            path,
+            DeviceProfile.load(path),
             open_worker=machine.open,
             host_facts=lambda: machine.host,
             clock_s=machine.clock_s,
@@ -165,6 +169,42 @@ def test_with_out_the_check_is_written_and_not_made_twice(
     assert anew.data["verdict"] == "shifted"
     with pytest.raises(InputError, match="different request"):
         recheck(path, out=out, seed=1)
+
+
+def test_what_another_check_is_writing_is_left_alone_even_with_overwrite(
+    recheck: Recheck, make_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, out = make_profile(configs=4), tmp_path / "out"
+    recheck(path, out=out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    with Journal(out / JOURNAL_FILE), pytest.raises(InputError, match=JOURNAL_FILE):
+        recheck(path, out=out, seed=1, overwrite=True)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_check_killed_while_it_replaces_another_takes_none_of_its_visits(
+    recheck: Recheck, make_profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The request is written last; when it cannot be, the old visits are gone already."""
+    path, out = make_profile(configs=4), tmp_path / "out"
+    recheck(path, out=out)
+    (out / RECHECK_FILE).unlink()
+    (out / RECHECK_FILE).mkdir()
+    with pytest.raises(InputError, match="cannot write"):
+        recheck(path, out=out, seed=1, overwrite=True)
+    assert (out / JOURNAL_FILE).read_bytes() == b""
+
+
+def test_disturbed_visits_make_a_machine_no_more_restless(
+    recheck: Recheck, make_profile: Callable[..., Path]
+) -> None:
+    waited = {"facts": {"waited_ns": 10**9}}
+    answer = recheck(
+        make_profile(),
+        lambda _, visit: 3.0 if visit % 2 else 1.0,
+        facts=lambda visit: waited if visit % 2 else {},
+    )
+    assert answer.data["unrest"] < 0.05
 
 
 def test_a_profile_is_never_written_to_by_its_check(

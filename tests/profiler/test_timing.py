@@ -32,6 +32,27 @@ def protocol(**changes: float) -> Protocol:
     return Protocol(**{"min_time_s": 1e-6, "min_runs": 3, "max_runs": 50, **changes})  # type: ignore[arg-type]
 
 
+def test_steal_counts_from_the_end_of_the_warm_up() -> None:
+    machine = Machine(900, 500, 500, 500, 500)
+    readings = [40.0, 40.5]
+    timed = time_runs(machine.run, protocol(), machine.clock, steal_ms=lambda: readings.pop(0))
+    assert (timed.steal_ms, readings) == (0.5, [])
+    warm: list[int] = []
+
+    def run() -> None:
+        warm.append(1)
+        machine.run()
+
+    read_at: list[int] = []
+
+    def steal_ms() -> None:
+        read_at.append(len(warm))
+
+    timed = time_runs(run, protocol(), machine.clock, steal_ms=steal_ms)
+    assert read_at == [len(timed.warmup_ns), len(warm)]
+    assert timed.steal_ms is None
+
+
 def test_warm_up_ends_with_the_first_run_that_gains_nothing() -> None:
     machine = Machine(900, 500, 400, 399, 400, 401, 402)
     timed = time_runs(machine.run, protocol(), machine.clock)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_profiles.protocol import Protocol
+from device_profiles.protocol import WIRE_VERSION, Protocol
 from device_profiles.target import Configuration
 from profiler.load_watch import LoadWatch
 from profiler.worker import MAX_LINE_BYTES, OfferedModel, answer, serve, visit
@@ -53,7 +53,7 @@ def lines_of(requests: bytes, model: OfferedModel | None = None) -> list[dict[st
 
 
 def test_it_is_ready_with_its_facts_before_it_is_asked() -> None:
-    ready = {"type": "ready", "wire_version": 3, "host": {"a": 1}, "model_sha256": None}
+    ready = {"type": "ready", "wire_version": WIRE_VERSION, "host": {"a": 1}, "model_sha256": None}
     assert lines_of(b"") == [ready]
     assert lines_of(b"", OfferedModel("abc", opened)) == [{**ready, "model_sha256": "abc"}]
 
