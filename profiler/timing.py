@@ -79,8 +79,6 @@ def time_runs(
         before_ns = cpu_clock() if cpu_clock else 0
         runs.append(elapsed_ns(run, clock))
         total_ns += runs[-1]
-        if probe:
-            probes.append(probe(clock))
         if cpu_clock:
             waited_ns += max(runs[-1] - (cpu_clock() - before_ns), 0)
             # No visit takes longer than this, if its runs to come are no slower.
@@ -91,6 +89,8 @@ def time_runs(
                 and waited_ns > protocol.most_waiting_share * most_ns
             ):
                 break
+        if probe:  # not before the CPU clock was read: it takes time of the thread's own
+            probes.append(probe(clock))
     steal_after = steal_ms()
     stolen_ms = None
     if steal_before is not None and steal_after is not None:

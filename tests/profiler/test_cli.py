@@ -100,6 +100,7 @@ def test_a_pinned_campaign_says_where_it_measured(cli: Cli, tmp_path: Path) -> N
     assert "different request" in error
 
 
+@pytest.mark.slow
 def test_a_campaign_killed_with_signal_9_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "profile"
     command = [
