@@ -44,7 +44,7 @@ _INTEGER_BOUNDS = {
 }
 
 # Eleven days; the smallest latency that is believed is a picosecond.
-_HIGHEST_LATENCY_MS = 1e9
+HIGHEST_LATENCY_MS = 1e9
 
 # The values of these columns in one row: everything but the architecture.
 Slice = tuple[int | str, ...]
@@ -230,7 +230,7 @@ def read_measurements(path: Path) -> Measurements:
     statistics = {
         name: table.positive_floats(
             name,
-            highest=_HIGHEST_LATENCY_MS,
+            highest=HIGHEST_LATENCY_MS,
             allow_empty=name != "latency_ms" or "rejected" in verdicts,
         )
         for name in STATISTICS
@@ -248,7 +248,7 @@ def read_measurements(path: Path) -> Measurements:
         verdicts=verdicts,
         sha256=table.sha256,
         footprints={
-            name: table.positive_floats(name, highest=_HIGHEST_LATENCY_MS, allow_empty=True)
+            name: table.positive_floats(name, highest=HIGHEST_LATENCY_MS, allow_empty=True)
             for name in FOOTPRINT_COLUMNS
             if name in table
         },

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from autotinybert.values import items, number
+from device_profiles.measurements import HIGHEST_LATENCY_MS
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
@@ -28,10 +29,6 @@ FloatMatrix = npt.NDArray[np.float64]
 
 # How strongly entries are kept even, against timings that have errors of about 1 %.
 _EVENNESS = 0.3
-
-
-# Beyond an hour nothing is an entry of a table in milliseconds, nor is any size.
-_HIGHEST_ENTRY = 3.6e6
 
 
 def _entries(value: object) -> FloatVector:
@@ -42,7 +39,7 @@ def _entries(value: object) -> FloatVector:
     """
     rows = items(value, lambda row: items(row, number) if isinstance(row, list) else number(row))
     found: FloatVector = np.array(rows, dtype=np.float64)
-    if not ((found >= 0) & (found <= _HIGHEST_ENTRY)).all():
+    if not ((found >= 0) & (found <= HIGHEST_LATENCY_MS)).all():
         raise ValueError("an entry is no latency or size")
     return found
 

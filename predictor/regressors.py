@@ -11,19 +11,16 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from autotinybert.values import number
+from device_profiles.measurements import HIGHEST_LATENCY_MS
 from predictor.features import COST_TERMS, cost_terms
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
 
 
-# An hour for a single unit of anything is no price.
-_HIGHEST_PRICE_MS = 3.6e6
-
-
 def _price(value: object) -> float:
     price = number(value, lowest=0)
-    if price > _HIGHEST_PRICE_MS:
+    if price > HIGHEST_LATENCY_MS:
         raise ValueError(f"{price:g} ms is no price")
     return price
 
