@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_profiles.machine import KEY_FIELDS, key_differences
-from device_profiles.measurements import SLICE_DEFAULTS, Slice, describe_slice
+from device_profiles.measurements import SLICE_DEFAULTS, Slice, describe_slice, slice_of_columns
 from device_profiles.profile import DeviceProfile
 from supernet.architecture import Architecture
 
@@ -267,7 +267,7 @@ def compare_profiles(first: DeviceProfile, second: DeviceProfile) -> ProfileComp
     slices: dict[Slice, list[RowRatio]] = {}
     for row in quiet:
         slices.setdefault(row.slice, []).append(row)
-    named = {(row["model_id"], _slice(row)): row["name"] for row in first.references}
+    named = {(row["model_id"], slice_of_columns(row)): row["name"] for row in first.references}
     return ProfileComparison(
         key=tuple(key_differences(first.key, second.key)),
         facts=_differences(first.host, second.host, without=_NOT_COMPARED),
@@ -310,10 +310,6 @@ def _ratios(
         if len(values) == 2 and all(map(math.isfinite, values)):
             rows.append(RowRatio(Architecture(*name[0]), name[1], values[0], values[1]))
     return rows
-
-
-def _slice(row: Mapping[str, Any]) -> Slice:
-    return tuple(row[name] for name in SLICE_DEFAULTS)
 
 
 def _differences(

@@ -98,6 +98,19 @@ class Protocol:
         runs = max(default.min_runs, -(-samples_needed(percentile) // default.visits))
         return cls(min_runs=runs, max_runs=max(runs, default.max_runs))
 
+    def with_visits(self, planned: int) -> Self:
+        """The same protocol with another number of planned visits: more make labels steadier.
+
+        As many further visits as in this protocol may make up for doubtful ones.
+
+        Raises:
+            InputError: if they are fewer than the label needs.
+        """
+        if planned < self.visits:
+            raise InputError(f"{planned} visits make no label: plan at least {self.visits}")
+        further = self.max_visits - self.planned_visits
+        return dataclasses.replace(self, planned_visits=planned, max_visits=planned + further)
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
         return dataclasses.asdict(self)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autotinybert.command import Answer
 from autotinybert.text_table import text_table
 from device_profiles.machine import EMULATED_REMARK
-from device_profiles.measurements import SLICE_DEFAULTS, MeasuredRow, describe_slice, slice_of
+from device_profiles.measurements import MeasuredRow, describe_slice, slice_of, slice_of_columns
 from device_profiles.profile import DeviceProfile
 
 _MOST_DOUBTFUL_LINES = 5
@@ -65,7 +65,7 @@ def _reference_table(profile: DeviceProfile) -> str:
     rows = [
         (
             row["name"],
-            describe_slice(tuple(row[name] for name in SLICE_DEFAULTS)),
+            describe_slice(slice_of_columns(row)),
             *("" if row[name] is None else f"{row[name]:.2f}" for name in ("latency_ms", "p50_ms")),
             row["verdict"],
         )

@@ -20,7 +20,13 @@ from autotinybert.errors import InputError
 from device_profiles.target import TARGET_NAMES
 from profiler.doctor_cli import examine_machine
 from profiler.profiling import COMMAND, profile_machine
-from profiler.profiling_options import MOST_CONFIGS, ProfilingJob, ProfilingOptions, remote_host
+from profiler.profiling_options import (
+    MOST_CONFIGS,
+    MOST_VISITS,
+    ProfilingJob,
+    ProfilingOptions,
+    remote_host,
+)
 from profiler.progress import progress_bar
 from profiler.recheck_cli import recheck_machine
 from profiler.variant_choice import AUTO
@@ -118,6 +124,12 @@ def profile_device(
         int | None,
         typer.Option(help="Make enough runs to report this one: 50, 90, 95 or 99."),
     ] = None,
+    visits: Annotated[
+        int | None,
+        typer.Option(
+            max=MOST_VISITS, help="Of each configuration; default 6; more make steadier labels."
+        ),
+    ] = None,
     under_load: Annotated[
         bool,
         typer.Option("--under-load", help="Accept visits that waited for the core: labels rise."),
@@ -177,6 +189,7 @@ def profile_device(
         "provider_option": provider_option,
         "cpus": cpus,
         "percentile": percentile,
+        "visits": visits,
         "under_load": under_load,
         "seed": seed,
         "ssh": ssh,

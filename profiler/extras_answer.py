@@ -10,7 +10,7 @@ from typing import Any
 from autotinybert.command import Answer
 from autotinybert.text_table import text_table
 from device_profiles.footprint import FOOTPRINT_COLUMNS, Footprint
-from device_profiles.measurements import SLICE_DEFAULTS, describe_slice
+from device_profiles.measurements import describe_slice, slice_of_columns
 
 _KEYS = ("graph_variants", "lengths", "footprints", "sustained")
 
@@ -105,7 +105,7 @@ def _failures(rows: Rows) -> list[str]:
 
 
 def _where(row: Mapping[str, Any]) -> str:
-    return describe_slice(tuple(row[name] for name in SLICE_DEFAULTS))
+    return describe_slice(slice_of_columns(row))
 
 
 def _number(value: float | None) -> str:

@@ -32,6 +32,9 @@ DEFAULT_CONFIGS = 60
 # With --minutes alone the plan is as long as time allows; this only bounds its making.
 MOST_CONFIGS = 5000
 
+# A label of so many visits varies by less than the machine does between campaigns.
+MOST_VISITS = 40
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProfilingOptions:
@@ -56,6 +59,7 @@ class ProfilingOptions:
     provider_option: list[str] | None
     cpus: str | None
     percentile: int | None
+    visits: int | None
     under_load: bool
     footprint: str | None
     sustained: float | None
@@ -127,6 +131,8 @@ class ProfilingJob:
         protocol = Protocol()
         if options.percentile is not None:
             protocol = Protocol.for_percentile(options.percentile)
+        if options.visits is not None:
+            protocol = protocol.with_visits(options.visits)
         if options.under_load:
             protocol = dataclasses.replace(protocol, most_waiting_share=1.0)
         sequence_lengths = lengths.sequence_lengths if lengths else options.sequence_length

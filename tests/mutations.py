@@ -29,7 +29,7 @@ QUICK = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, max_examples=1000, derandomize=False)
+LONG = settings(QUICK, max_examples=1000)
 
 REFUSED = object()
 

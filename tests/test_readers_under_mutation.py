@@ -180,17 +180,23 @@ def readers(
         for found in EVALUATIONS:
             journal.append({"kind": "evaluation", **found.to_json()})
     space = root / "space"
+    # What was measured before there were such options has none.
+    older: list[Path_] = [
+        ("reference_rows", "*", "provider_options"),
+        ("slices", "*", "slice", "provider_options"),
+    ]
     host_facts: Sequence[Path_] = [
         ("created_utc",),
         ("arguments",),
         ("host", "*"),
         ("measurement_key", "*"),
         *PERCENTILES,
+        *older,
     ]
     # A list of sizes is as good as a range.
     defaults: Sequence[Path_] = [("name",), ("hidden_size",), ("hidden_size", "step")]
     kept: list[Path_] = [("measurement_key",), ("measurement_key_hash",), ("seed",), ("target",)]
-    kept += [*PERCENTILES]
+    kept += [*PERCENTILES, *older]
     kept += [("slices", "*", "statistics", name) for name in ("p50", "p90")]
     return {
         "profile": Reader(profile, PROFILE_FILE, profile_picture, free=host_facts),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from autotinybert.errors import DamagedFileError, InputError
@@ -525,6 +526,24 @@ def test_a_percentile_that_was_asked_for_has_runs_enough(
             assert row.percentiles_ms[percentile] is not None
     with pytest.raises(InputError, match="choose one of 50, 90, 95, 99"):
         Protocol.for_percentile(96)
+
+
+def test_more_visits_make_labels_steadier_and_no_lower(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    def labels(planned: int) -> npt.NDArray[np.float64]:
+        protocol = Protocol().with_visits(planned)
+        record = run(tmp_path / str(planned), fake_device(noise=0.02), plan_of(40), protocol)
+        rows = rows_of(record, protocol)
+        assert {row.visits for row in rows} >= {planned}
+        return np.array([row.latency_ms for row in rows], dtype=np.float64)
+
+    true = labels(40)
+    few, many = (np.log(labels(planned) / true) for planned in (4, 20))
+    assert many.std() < 0.6 * few.std()
+    assert abs(few.mean() - many.mean()) < 3 * few.std() / np.sqrt(len(few))
+    with pytest.raises(InputError, match="3 visits make no label: plan at least 4"):
+        Protocol().with_visits(3)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ OPTIONS: dict[str, Any] = {
             "provider_option",
             "cpus",
             "percentile",
+            "visits",
             "footprint",
             "sustained",
             "ssh",

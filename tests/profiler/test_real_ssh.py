@@ -177,7 +177,7 @@ def test_a_dropped_connection_is_told_from_a_child_that_died(
     again = open_child(server.remote())
     [child] = server.workers()
     child.kill()
-    with pytest.raises(WorkerLostError, match=r"on device ended .killed by signal 9.") as caught:
+    with pytest.raises(WorkerLostError, match=r"process ended .killed by signal 9.") as caught:
         again.visit(TINY, QUICK)
     assert type(caught.value) is WorkerLostError
     again.close()
