@@ -119,7 +119,7 @@ def factor_between(first: DeviceProfile, second: DeviceProfile) -> str:
     logs = np.log(labels_of(second) / labels_of(first))
     logs = logs[~np.isnan(logs)]
     left = np.abs(np.expm1(logs - np.median(logs)))
-    probes = [profile.document["usual_probe_ns"] for profile in (first, second)]
+    probes = [profile.document["quiet_probe_ns"] for profile in (first, second)]
     clock = f", the clock probe by {probes[1] / probes[0] - 1:+.1%}" if all(probes) else ""
     return (
         f"all rows moved by {np.expm1(np.median(logs)):+.1%}{clock}; without that factor "

@@ -11,7 +11,7 @@ History of the schema:
 
 1. The first.
 2. The protocol has `planned_visits`, `most_waiting_share` and `max_hold_s`; visits may be
-   `disturbed`, and blocks count those; labels are told at the usual clock rate. Profiles of
+   `disturbed`, and blocks count those; labels are told at the quiet clock rate. Profiles of
    version 1 are refused: nobody noted whether their visits had the core to themselves.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, Self, get_args
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, sha256_file, write_signed_json
-from device_profiles.clock_rate import usual_probe_ns
+from device_profiles.clock_rate import quiet_probe_ns
 from device_profiles.extras import lengths_document
 from device_profiles.journal import read_journal
 from device_profiles.lengths import LengthHistogram
@@ -224,7 +224,7 @@ def save_profile(
         "rows": {name: verdicts.count(name) for name in ("ok", "noisy", "rejected")},
         "reference_rows": reference_rows,
         "blocks": _blocks(campaign, protocol),
-        "usual_probe_ns": usual_probe_ns(campaign.visits),
+        "quiet_probe_ns": quiet_probe_ns(campaign.visits),
         "elapsed_s": round(campaign.elapsed_s, 3),
         "stopped": campaign.stopped,
         **campaign.extras.document(campaign.configurations, names),

@@ -33,8 +33,8 @@ def check_profile_document(document: Mapping[str, Any]) -> None:
     for name in ("target", "created_utc", "stopped"):
         text(document[name])
     number(document["elapsed_s"], lowest=0)
-    if optional(document["usual_probe_ns"], number) is not None:
-        number(document["usual_probe_ns"], lowest=1)
+    if optional(document["quiet_probe_ns"], number) is not None:
+        number(document["quiet_probe_ns"], lowest=1)
     items(document["arguments"], text)
     host, key = mapping(document["host"]), mapping(document["measurement_key"])
     for name, read in _NEEDED_OF_HOST.items():

@@ -69,6 +69,30 @@ def quiet_latency(visit_minima: Sequence[float], visits: int) -> float:
     return sum(m * n for m, n in zip(ordered, subsets, strict=False)) / total
 
 
+def label_deviation(visit_minima: Sequence[float], visits: int) -> float:
+    """The standard deviation of a label relative to it, by leaving out each visit (jackknife).
+
+    Args:
+        visit_minima: the fastest run of each visit, in any unit.
+        visits: k.
+
+    Returns:
+        A share; NaN with fewer than k + 1 visits.
+    """
+    count = len(visit_minima)
+    if count <= visits:
+        return math.nan
+    label = quiet_latency(visit_minima, visits)
+    without = np.array(
+        [
+            quiet_latency([*visit_minima[:index], *visit_minima[index + 1 :]], visits)
+            for index in range(count)
+        ]
+    )
+    variance = (count - 1) / count * float(((without - without.mean()) ** 2).sum())
+    return math.sqrt(variance) / label
+
+
 @functools.cache
 def samples_needed(percentile: int, confidence: float = 0.99) -> int:
     """The fewest independent runs from which a percentile may be reported.

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from device_profiles.clock_rate import minima_at_usual_clock
+from device_profiles.clock_rate import minima_at_quiet_clock
 from device_profiles.drift import slow_visits
 from device_profiles.measurements import MeasuredRow
 from device_profiles.protocol import Protocol
 from device_profiles.quality import (
     PERCENTILES,
     VISITS_FOR_PERCENTILES,
+    FloatVector,
     block_factors,
     is_throttling,
+    label_deviation,
     percentiles,
     quiet_latency,
     samples_needed,
@@ -28,7 +30,7 @@ from device_profiles.visits import CampaignRecord, Visit
 
 def factors_of_blocks(visits: Sequence[Visit]) -> dict[int, float]:
     """How much slower than quiet blocks each block was, by its undisturbed visits."""
-    minima = minima_at_usual_clock(visits)
+    minima = minima_at_quiet_clock(visits)
     kept = [index for index, visit in enumerate(visits) if not visit.disturbed]
     whole = [visits[index] for index in kept]
     factors = dict.fromkeys((visit.block for visit in visits), 1.0)
@@ -60,7 +62,7 @@ def why_not_accepted(campaign: CampaignRecord, protocol: Protocol) -> list[Cause
     left = [index for index, found in enumerate(why) if found is None]
     slow = slow_visits(
         np.array([visits[index].configuration for index in left], dtype=np.int64),
-        minima_at_usual_clock(visits)[left],
+        minima_at_quiet_clock(visits)[left],
     )
     for index in np.array(left, dtype=np.int64)[slow].tolist():
         why[index] = "slow stretch"
@@ -84,17 +86,42 @@ def _cause_of_slow_blocks(
     return "throttling" if throttling else "slow block"
 
 
-def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
-    """One row for each configuration of the plan, judged, in the plan's order."""
+def _accepted(
+    campaign: CampaignRecord, protocol: Protocol
+) -> tuple[list[list[int]], list[Counter[Cause]]]:
+    """For each configuration, the visits that count and what the others were lost to."""
     accepted: list[list[int]] = [[] for _ in campaign.configurations]
     causes: list[Counter[Cause]] = [Counter() for _ in campaign.configurations]
-    visits, minima = campaign.visits, minima_at_usual_clock(campaign.visits)
     why = why_not_accepted(campaign, protocol)
-    for number, (visit, cause) in enumerate(zip(visits, why, strict=True)):
+    for number, (visit, cause) in enumerate(zip(campaign.visits, why, strict=True)):
         if cause is None:
             accepted[visit.configuration].append(number)
         else:
             causes[visit.configuration][cause] += 1
+    return accepted, causes
+
+
+def label_noise(campaign: CampaignRecord, protocol: Protocol) -> FloatVector:
+    """How far each label may be off by chance, by how its visits differ.
+
+    Returns:
+        `[N]` in the plan's order, the standard deviation relative to the label; NaN where it has
+        too few visits to tell. What moves all labels of a campaign alike is not in it.
+    """
+    accepted, _ = _accepted(campaign, protocol)
+    minima = minima_at_quiet_clock(campaign.visits)
+    return np.array(
+        [
+            label_deviation(minima[numbers].tolist(), protocol.visits)
+            for numbers in accepted[: campaign.num_planned]
+        ]
+    )
+
+
+def rows_of(campaign: CampaignRecord, protocol: Protocol) -> list[MeasuredRow]:
+    """One row for each configuration of the plan, judged, in the plan's order."""
+    visits, minima = campaign.visits, minima_at_quiet_clock(campaign.visits)
+    accepted, causes = _accepted(campaign, protocol)
     return [
         _row(
             campaign.configurations[index],

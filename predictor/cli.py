@@ -25,6 +25,7 @@ from device_profiles.measurements import (
     slice_columns,
 )
 from device_profiles.profile import DeviceProfile, check_same_key
+from device_profiles.rows import label_noise
 from device_profiles.table import Table, read_table
 from predictor.comparison import compare_published
 from predictor.fitting import SliceFit, fit_slices
@@ -79,6 +80,7 @@ def fit_predictor(
     for source in sources:
         check_apart(out, {"what the predictor is fitted to": Path(source)})
     measurements = concatenate(parts)
+    noise = [label_noise(profile.campaign(), profile.protocol) for profile in loaded]
     request = {
         "sources": [part.sha256 for part in parts],
         "report": report,
@@ -86,7 +88,7 @@ def fit_predictor(
     }
     files = (*PREDICTOR_FILES, *((REPORT_FILE,) if report else ()))
     folder = OutputFolder.claim(out, "fit-predictor", request, files=files, overwrite=overwrite)
-    fits = fit_slices(measurements, seed=seed)
+    fits = fit_slices(measurements, seed=seed, label_noise=np.concatenate(noise) if noise else None)
     if folder.state == "finished":
         before = load_predictor(out)
         return _fit_answer(out, fits, measurements, emulated=before.emulated, finished_before=True)
@@ -144,6 +146,11 @@ def _fit_answer(
                 **dict(zip(SLICE_DEFAULTS, fit.predictor.slice, strict=True)),
                 "chosen": fit.predictor.chosen,
                 "statistics": list(fit.predictor.calibrations),
+                "label_noise": fit.predictor.label_noise,
+                "suspect_rows": [
+                    {"model_id": str(shape), "latency_ms": measured_ms, "expected_ms": expected_ms}
+                    for shape, measured_ms, expected_ms in fit.suspect_rows()
+                ],
                 "held_out_accuracy": {
                     name: found.to_json() for name, found in fit.predictor.accuracies.items()
                 },

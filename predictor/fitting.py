@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,15 @@ import numpy.typing as npt
 from autotinybert.errors import InputError
 from device_profiles.measurements import Measurements, Slice, describe_slice
 from device_profiles.verdicts import Verdict
-from predictor.intervals import FEWEST_ROWS, conformal_bounds
+from predictor.intervals import (
+    BETWEEN_CAMPAIGNS,
+    FEWEST_ROWS,
+    Spread,
+    choose_ignorance,
+    conformal_bounds,
+    held_out_spreads,
+    selection_bound,
+)
 from predictor.metrics import accuracy
 from predictor.model import (
     MODELS,
@@ -21,7 +30,8 @@ from predictor.model import (
     SlicePredictor,
     outside_range,
 )
-from supernet.architecture import IntMatrix
+from predictor.robust import deviation, far_off
+from supernet.architecture import Architecture, IntMatrix, from_matrix
 
 FloatVector = npt.NDArray[np.float64]
 
@@ -32,6 +42,11 @@ _FOLDS = 10
 
 # A percentile that only fast shapes have enough runs for says nothing about slow ones.
 _SHARE_OF_ROWS_WITH_STATISTIC = 0.9
+
+# An error that is so many deviations off counts no more than that.
+_MOST_DEVIATIONS = 6.0
+
+_ROWS_OF_A_MEDIAN = 20
 
 ModelFitter = Callable[[IntMatrix, FloatVector], LatencyModel]
 
@@ -45,22 +60,52 @@ class SliceFit:
         architectures: int64 `[N, 5]`.
         statistics: `[N]` each; NaN where unknown.
         held_out_ms: `[N]` by model: predictions by models that had not seen the row.
+        suspects: `[N]`, rows that are further off than noise and misfit explain.
     """
 
     predictor: SlicePredictor
     architectures: IntMatrix
     statistics: dict[str, FloatVector]
     held_out_ms: dict[str, FloatVector]
+    suspects: npt.NDArray[np.bool_]
+
+    def typical_bounds(self, statistic: str = "quiet") -> tuple[float, float]:
+        """Lower and upper bound of measured / predicted, for the middle one of the rows."""
+        found = self.predictor.calibrations[statistic]
+        spread = float(np.median(self.predictor.spread.predict(self.architectures)))
+        return math.exp(found.low * spread), math.exp(found.high * spread)
+
+    def suspect_rows(self) -> list[tuple[Architecture, float, float]]:
+        """Each suspect row: its shape, what was measured, and what the others lead to expect."""
+        held_out = self.held_out_ms[self.predictor.chosen]
+        latency_ms = self.statistics["latency_ms"]
+        return [
+            (shape, float(latency_ms[row]), float(held_out[row]))
+            for row, shape in zip(
+                np.flatnonzero(self.suspects).tolist(),
+                from_matrix(self.architectures[self.suspects]),
+                strict=True,
+            )
+        ]
 
 
-def fit_slices(measurements: Measurements, *, seed: int = 0) -> list[SliceFit]:
+def fit_slices(
+    measurements: Measurements, *, seed: int = 0, label_noise: FloatVector | None = None
+) -> list[SliceFit]:
     """Fits one predictor for each workload and target in the measurements.
 
     Rows that are `ok` are fitted; where these are fewer than 20 architectures, noisy ones too.
 
+    Args:
+        measurements: rows of any workloads and targets.
+        seed: of the folds.
+        label_noise: `[N]`, the relative standard deviation of each label; NaN where unknown.
+
     Raises:
         InputError: if a slice has fewer than 20 architectures.
     """
+    if label_noise is None:
+        label_noise = np.full(len(measurements), np.nan)
     rows_of: dict[Slice, dict[Verdict, list[int]]] = {}
     for row, values in enumerate(measurements.slices):
         of_slice = rows_of.setdefault(values, {"ok": [], "noisy": [], "rejected": []})
@@ -79,7 +124,10 @@ def fit_slices(measurements: Measurements, *, seed: int = 0) -> list[SliceFit]:
                 f"fit needs {FEWEST_ARCHITECTURES}: measure more"
             )
         statistics = {name: column[rows] for name, column in measurements.statistics.items()}
-        fits.append(_fit_slice(values, architectures, statistics, seed=seed))
+        noise = label_noise[rows]
+        noise = noise[~np.isnan(noise)]
+        known_noise = float(noise.mean()) if len(noise) else None
+        fits.append(_fit_slice(values, architectures, statistics, known_noise, seed=seed))
     return fits
 
 
@@ -91,6 +139,7 @@ def _fit_slice(
     values: Slice,
     architectures: IntMatrix,
     statistics: dict[str, FloatVector],
+    label_noise: float | None,
     *,
     seed: int,
 ) -> SliceFit:
@@ -102,23 +151,30 @@ def _fit_slice(
         for name, fit in fitters.items()
     }
     accuracies = {name: accuracy(latency_ms, predicted) for name, predicted in held_out_ms.items()}
-    # Squares, so that a model that is far off for a few shapes does not win by the others.
-    chosen = min(
-        held_out_ms, key=lambda name: float(np.square(np.log(held_out_ms[name] / latency_ms)).sum())
-    )
+    chosen = min(held_out_ms, key=lambda name: _badness(np.log(held_out_ms[name] / latency_ms)))
+    suspects = far_off(np.log(latency_ms / held_out_ms[chosen]))
     # A predictor refuses what lies outside its range, so a row that only a fold's own model would
     # have had to refuse says nothing about the bounds of answers.
-    inside = rows_inside_range(architectures, folds)
-    if inside.sum() < FEWEST_ROWS:
-        inside[:] = True
+    scored = rows_inside_range(architectures, folds) & ~suspects
+    if scored.sum() < FEWEST_ROWS:
+        scored = ~suspects if (~suspects).sum() >= FEWEST_ROWS else np.ones(len(suspects), bool)
+    errors = np.where(scored, np.log(latency_ms / held_out_ms[chosen]), np.nan)
+    ignorance = choose_ignorance(architectures, folds, errors)
+    spreads = held_out_spreads(architectures, folds, ignorance)
     calibrations = {}
     for statistic, column in STATISTIC_COLUMNS.items():
-        known = ~np.isnan(statistics.get(column, np.full(len(latency_ms), np.nan)))
-        scored = known & inside
-        if known.mean() >= _SHARE_OF_ROWS_WITH_STATISTIC and scored.sum() >= FEWEST_ROWS:
-            log_errors = np.log(statistics[column][scored] / held_out_ms[chosen][scored])
-            center = 0.0 if statistic == "quiet" else float(np.median(log_errors))
-            calibrations[statistic] = Calibration(center, *conformal_bounds(log_errors))
+        measured = statistics.get(column, np.full(len(latency_ms), np.nan))
+        known = ~np.isnan(measured)
+        counted = known & scored
+        if known.mean() >= _SHARE_OF_ROWS_WITH_STATISTIC and counted.sum() >= FEWEST_ROWS:
+            calibrations[statistic] = _calibrate(
+                statistic,
+                architectures[counted],
+                measured[counted],
+                held_out_ms[chosen][counted],
+                spreads[counted],
+                seed=seed,
+            )
     return SliceFit(
         predictor=SlicePredictor(
             slice=values,
@@ -129,11 +185,60 @@ def _fit_slice(
             accuracies=accuracies,
             calibrations=calibrations,
             rows=len(latency_ms),
+            spread=Spread.fit(architectures[~suspects], ignorance),
+            label_noise=label_noise,
         ),
         architectures=architectures,
         statistics=statistics,
         held_out_ms=held_out_ms,
+        suspects=suspects,
     )
+
+
+def _badness(log_errors: FloatVector) -> float:
+    """How bad held-out errors are: their mean square, wild rows counted as merely bad ones.
+
+    Squares, so that a model that is far off for a few shapes does not win by the others; but rows
+    that no model predicts decide nothing.
+    """
+    reach = _MOST_DEVIATIONS * deviation(log_errors)
+    return float(np.square(np.clip(log_errors, -reach, reach)).mean())
+
+
+def _calibrate(
+    statistic: str,
+    architectures: IntMatrix,
+    measured_ms: FloatVector,
+    held_out_ms: FloatVector,
+    spreads: FloatVector,
+    *,
+    seed: int,
+) -> Calibration:
+    """The calibration of a statistic, from rows that were held out, all `[N]`."""
+    log_quiet = np.log(held_out_ms)
+    log_ratio = np.log(measured_ms) - log_quiet
+    knots, centers = np.zeros(1), np.zeros(1)
+    if statistic != "quiet":
+        knots, centers = _running_medians(log_quiet, log_ratio)
+    center = np.interp(log_quiet, knots, centers)
+    errors = log_ratio - center
+    low, high = conformal_bounds(errors, spreads, between=BETWEEN_CAMPAIGNS)
+    rng = np.random.default_rng(seed)
+    log_expected = log_quiet + center
+    safe = selection_bound(architectures, log_expected, errors, spreads, high, rng)
+    return Calibration(knots, centers, low, high, safe)
+
+
+def _running_medians(
+    log_quiet: FloatVector, log_ratio: FloatVector
+) -> tuple[FloatVector, FloatVector]:
+    """Knots and medians of a ratio along the latency, one for every 20 rows."""
+    order = np.argsort(log_quiet, kind="stable")
+    groups = np.array_split(order, max(len(order) // _ROWS_OF_A_MEDIAN, 1))
+    knots = np.array([float(np.median(log_quiet[group])) for group in groups])
+    centers = np.array([float(np.median(log_ratio[group])) for group in groups])
+    distinct = np.concatenate([[True], np.diff(knots) > 1e-9])
+    return knots[distinct], centers[distinct]
 
 
 def assign_folds(architectures: IntMatrix, *, seed: int) -> npt.NDArray[np.int64]:

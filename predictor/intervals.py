@@ -1,34 +1,167 @@
 """Bounds that hold without assuming how errors are distributed.
 
 Split conformal prediction (Vovk; Lei et al. 2018): the errors of predictions for held-out rows,
-ranked, bound the error of the next row, as long as it is drawn as those rows were.
+ranked, bound the error of the next row, as long as it is drawn as those rows were. Errors are told
+in units of a spread that grows where data are thin, so that bounds are wider there. Two things are
+not as in the held-out rows, and have a term of their own: the next measurement is of another
+campaign, and a search does not draw its rows at random.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
+from autotinybert.values import items, mapping, number
+from predictor.correction import LogSizes
+from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
+FloatMatrix = npt.NDArray[np.float64]
 
 # A one-sided bound that 1 row in 20 may exceed needs 19 rows to be finite.
 TAIL = 0.05
 FEWEST_ROWS = math.ceil(1 / TAIL) - 1
 
+# How much all latencies of a campaign move together from one campaign to the next, one standard
+# deviation of the logarithm (`python -m benchmarks.repeatability`). One profile cannot tell.
+BETWEEN_CAMPAIGNS = 0.006
 
-def conformal_bounds(log_errors: FloatVector) -> tuple[float, float]:
-    """The lower and upper bound of the next row's error.
+# Where errors are convolved with that movement: quantiles of the standard normal distribution.
+_NODES = np.array([-1.9600, -1.1503, -0.6745, -0.3186, 0.0, 0.3186, 0.6745, 1.1503, 1.9600])
+
+# One degree tells the middle of the rows from their edges and corners, in the time there is.
+_DEGREE = 1
+
+# A ridge of so many rows' weight keeps polynomials apart that few rows do not.
+_RIDGE = 0.1
+
+# How much more of the error is what the model does not know than what a measurement does not.
+_IGNORANCES = (0.0, 1.0, 3.0, 10.0)
+
+# Searches that are simulated, the share of rows that each can choose from, and the fewest
+# different rows that they must choose for their choices to say anything.
+_SEARCHES = 400
+_SHARE_TO_CHOOSE_FROM = 0.5
+_FEWEST_CHOICES = 5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How uncertain a prediction is by where it lies among the rows that were fitted; from 1 up.
+
+    The square is one plus the leverage of the architecture in a regression on the log sizes,
+    weighted.
+
+    Attributes:
+        sizes: the log sizes.
+        root: `[T, T]`, lower triangular; the leverage is the squared norm of `root` times the
+            polynomials.
+    """
+
+    sizes: LogSizes
+    root: FloatMatrix
+
+    @classmethod
+    def fit(cls, architectures: IntMatrix, ignorance: float) -> Self:
+        """The spread among rows.
+
+        Args:
+            architectures: int64 `[N, 5]`, of the rows.
+            ignorance: how much the leverage weighs.
+        """
+        sizes = LogSizes.of(architectures)
+        polynomials = sizes.polynomials(architectures, _DEGREE)
+        gram = polynomials @ polynomials.T + _RIDGE * np.eye(len(polynomials))
+        root = np.linalg.inv(np.linalg.cholesky(gram)) * math.sqrt(ignorance)
+        return cls(sizes, root)
+
+    def predict(self, architectures: IntMatrix) -> FloatVector:
+        """The spread of each architecture, `[N]`; of int64 `[N, 5]`."""
+        if not self.root.any():
+            return np.ones(len(architectures))
+        polynomials = self.sizes.polynomials(architectures, _DEGREE)
+        squares = np.ones(len(architectures))
+        for row, weights in enumerate(self.root.tolist()):
+            turned = np.zeros(len(architectures))
+            for weight, values in zip(weights[: row + 1], polynomials, strict=False):
+                turned += weight * values  # no matrix product: see `CostTermRegressor.predict`
+            turned *= turned
+            squares += turned
+        return np.sqrt(squares, out=squares)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"sizes": self.sizes.to_json(), "root": self.root.tolist()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Reads a spread back.
+
+        Raises:
+            ValueError, LookupError: if it is none.
+        """
+        sizes = LogSizes.from_json(mapping(value["sizes"]))
+        terms = len(sizes.powers(_DEGREE))
+        rows = items(value["root"], lambda row: items(row, number))
+        if len(rows) != terms or any(len(row) != terms for row in rows):
+            raise ValueError("the root of a spread has another size")
+        if any(weight for place, row in enumerate(rows) for weight in row[place + 1 :]):
+            raise ValueError("the root of a spread is not lower triangular")
+        return cls(sizes, np.array(rows, dtype=np.float64).reshape(terms, terms))
+
+
+def held_out_spreads(
+    architectures: IntMatrix, folds: npt.NDArray[np.int64], ignorance: float
+) -> FloatVector:
+    """For each row, its spread among the rows of the other folds, `[N]`."""
+    found = np.empty(len(architectures))
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        spread = Spread.fit(architectures[~held_out], ignorance)
+        found[held_out] = spread.predict(architectures[held_out])
+    return found
+
+
+def choose_ignorance(
+    architectures: IntMatrix, folds: npt.NDArray[np.int64], log_errors: FloatVector
+) -> float:
+    """How much the leverage weighs so that held-out errors are likeliest.
+
+    Args:
+        architectures: int64 `[N, 5]`.
+        folds: `[N]`, the fold that each row was held out in.
+        log_errors: `[N]`, log(measured / predicted); NaN for rows that do not count.
+    """
+    known = ~np.isnan(log_errors)
+
+    def unlikelihood(ignorance: float) -> float:
+        spreads = held_out_spreads(architectures, folds, ignorance)[known]
+        variance = float(((log_errors[known] / spreads) ** 2).mean())
+        return 0.5 * math.log(max(variance, 1e-12)) + float(np.log(spreads).mean())
+
+    return min(_IGNORANCES, key=unlikelihood)
+
+
+def conformal_bounds(
+    log_errors: FloatVector, spreads: FloatVector | None = None, *, between: float = 0.0
+) -> tuple[float, float]:
+    """The lower and upper bound of the next row's error, in units of its spread.
 
     Args:
         log_errors: `[N]`, log(measured / predicted) of held-out rows.
+        spreads: `[N]`, of these rows; without them every spread is 1.
+        between: standard deviation of what moves all of the next campaign's rows together.
 
     Returns:
-        Two numbers to add to a log prediction. Each is exceeded by at most 5 % of further rows,
-        so that 90 % lie between them.
+        Two numbers, to multiply by the next row's spread and to add to its log prediction. Each is
+        exceeded by at most 5 % of further rows, so that 90 % lie between them.
 
     Raises:
         InputError: if there are fewer than 19 rows.
@@ -36,7 +169,60 @@ def conformal_bounds(log_errors: FloatVector) -> tuple[float, float]:
     count = len(log_errors)
     if count < FEWEST_ROWS:
         raise InputError(f"bounds need at least {FEWEST_ROWS} rows, not {count}: measure more")
-    ordered = np.sort(log_errors)
+    unit = np.ones(count) if spreads is None else spreads
+    nodes = _NODES if between > 0 else np.zeros(1)
+    # Every row stands for as many as there are nodes.
+    scores = np.sort(((log_errors[:, None] + between * nodes) / unit[:, None]).ravel())
     # The k-th smallest of N is exceeded with probability 1 - k / (N + 1).
-    rank = math.ceil((count + 1) * (1 - TAIL))
-    return float(ordered[count - rank]), float(ordered[rank - 1])
+    rank = math.ceil((count + 1) * (1 - TAIL)) * len(nodes)
+    rank = min(rank, len(scores))
+    return float(scores[len(scores) - rank]), float(scores[rank - 1])
+
+
+def selection_bound(
+    architectures: IntMatrix,
+    log_predicted: FloatVector,
+    log_errors: FloatVector,
+    spreads: FloatVector,
+    high: float,
+    rng: np.random.Generator,
+) -> float:
+    """An upper bound that also holds for the row that a search selects.
+
+    Of all rows whose bound is within a budget a search takes the best, and that is more often one
+    whose latency was predicted too low: too low is what let a large shape in. So searches are
+    simulated on held-out rows: for a random budget, quality that grows with every size by random
+    amounts, and a random half of the rows to choose from.
+
+    Args:
+        architectures: int64 `[N, 5]`.
+        log_predicted: `[N]`, of held-out rows.
+        log_errors: `[N]`, log(measured / predicted).
+        spreads: `[N]`.
+        high: the bound that holds for rows drawn at random.
+        rng: draws the searches.
+
+    Returns:
+        A bound of at least `high`, in units of the spread, that at most 5 % of the selected rows
+        exceed.
+    """
+    count = len(log_errors)
+    logs = np.log(architectures)
+    sizes = (logs - logs.mean(axis=0)) / np.maximum(logs.std(axis=0), 1e-9)
+    appetites = rng.dirichlet(np.ones(sizes.shape[1]), _SEARCHES)
+    offered = rng.random((_SEARCHES, count)) < _SHARE_TO_CHOOSE_FROM
+    quality = np.where(offered, appetites @ sizes.T, -np.inf)
+    budgets = np.quantile(log_predicted, rng.uniform(0.1, 0.95, _SEARCHES))
+    scores = log_errors / spreads
+    candidates = np.unique(np.concatenate([[high], scores[scores > high]]))
+    for bound in candidates:
+        within = log_predicted + bound * spreads <= budgets[:, None]
+        chosen = np.where(within, quality, -np.inf)
+        rows = chosen.argmax(axis=1)
+        valid = np.isfinite(chosen.max(axis=1))
+        selected = rows[valid]
+        if len(np.unique(selected)) < _FEWEST_CHOICES:
+            return high  # a handful of rows says nothing about others
+        if float((scores[selected] > bound).mean()) <= TAIL:
+            return float(bound)
+    return float(candidates[-1])

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from autotinybert.errors import InputError
 from device_profiles.measurements import Slice, describe_slice
+from predictor.intervals import Spread
 from predictor.lookup_table import LookupTable
 from predictor.metrics import Accuracy
-from predictor.regressors import CostTermRegressor
+from predictor.regressors import CorrectedRegressor, CostTermRegressor
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ FloatVector = npt.NDArray[np.float64]
 STATISTIC_COLUMNS = {"quiet": "latency_ms", **{f"p{p}": f"p{p}_ms" for p in (50, 90, 95, 99)}}
 
 # Rows predicted at a time: their cost terms stay in the cache.
-_BLOCK = 1 << 14
+_BLOCK = 1 << 12
 
 
 def outside_range(
@@ -43,7 +44,8 @@ class LatencyModel(Protocol):
         """As a JSON object."""
 
 
-MODELS: dict[str, type[CostTermRegressor] | type[LookupTable]] = {
+MODELS: dict[str, type[CorrectedRegressor] | type[CostTermRegressor] | type[LookupTable]] = {
+    "corrected-cost-terms": CorrectedRegressor,
     "cost-terms": CostTermRegressor,
     "lookup-table": LookupTable,
 }
@@ -54,14 +56,25 @@ class Calibration:
     """From a predicted quiet latency to a statistic and its bounds, as log factors.
 
     Attributes:
-        center: log(statistic / prediction) in the median of held-out rows; 0 for the label.
-        low: the lower bound's, 5 % of rows lie below.
-        high: the upper bound's, 5 % of rows lie above.
+        log_knots: `[M]`, logs of quiet latencies, increasing.
+        centers: `[M]`, log(statistic / prediction) there, in the median of held-out rows; 0 for
+            the label. Between the knots it changes evenly, beyond them not at all: how far a
+            median lies above the quiet latency depends on how much of a model the caches hold.
+        low: the lower bound's, in units of the row's spread; 5 % of rows lie below.
+        high: the upper bound's; 5 % of rows lie above.
+        safe: the upper bound's for a row that a search selected; at least `high`.
     """
 
-    center: float
+    log_knots: FloatVector
+    centers: FloatVector
     low: float
     high: float
+    safe: float
+
+    def center(self, log_quiet: FloatVector) -> FloatVector:
+        """log(statistic / prediction) at logs of predicted quiet latencies, `[N]`."""
+        found: FloatVector = np.interp(log_quiet, self.log_knots, self.centers)
+        return found
 
 
 @dataclass(frozen=True)
@@ -72,11 +85,13 @@ class Prediction:
         latency_ms: the expected value.
         low_ms: 5 % of measurements lie below.
         high_ms: 5 % of measurements lie above.
+        safe_ms: 5 % of measurements lie above, of rows that a search selected by this bound.
     """
 
     latency_ms: FloatVector
     low_ms: FloatVector
     high_ms: FloatVector
+    safe_ms: FloatVector
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,9 @@ class SlicePredictor:
         chosen: the name of the one with the lowest held-out error, in the mean of squares.
         accuracies: held-out accuracy of each model.
         calibrations: by statistic, for the chosen model.
+        spread: how uncertain a prediction is by where it lies among the rows.
+        label_noise: mean standard deviation of the labels by their visits, relative; None where
+            the visits are not known.
         rows: how many rows it was fitted to.
     """
 
@@ -102,6 +120,8 @@ class SlicePredictor:
     accuracies: Mapping[str, Accuracy]
     calibrations: Mapping[str, Calibration]
     rows: int
+    spread: Spread
+    label_noise: float | None = None
 
     @property
     def label(self) -> str:
@@ -138,15 +158,24 @@ class SlicePredictor:
             raise InputError(f"{name}: {self.explain_out_of_range(row)}")
         calibration = self.calibration(statistic)
         model = self.models[self.chosen]
-        quiet_ms = np.empty(len(architectures))
+        found = np.empty((4, len(architectures)))
         for start in range(0, len(architectures), _BLOCK):
             block = slice(start, start + _BLOCK)
-            quiet_ms[block] = model.predict(architectures[block])
-        return Prediction(
-            quiet_ms * np.exp(calibration.center),
-            quiet_ms * np.exp(calibration.low),
-            quiet_ms * np.exp(calibration.high),
-        )
+            rows = architectures[block]
+            quiet_ms = model.predict(rows)
+            spread = self.spread.predict(rows)
+            expected = quiet_ms
+            if len(calibration.centers) > 1 or calibration.centers[0]:
+                expected = quiet_ms * np.exp(calibration.center(np.log(quiet_ms)))
+            found[0, block] = expected
+            for place, bound in enumerate((calibration.low, calibration.high), start=1):
+                np.multiply(expected, np.exp(bound * spread), out=found[place, block])
+            found[3, block] = (
+                found[2, block]
+                if calibration.safe == calibration.high
+                else expected * np.exp(calibration.safe * spread)
+            )
+        return Prediction(*found)
 
     def calibration(self, statistic: str) -> Calibration:
         """The calibration of a statistic.

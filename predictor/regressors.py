@@ -10,12 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
-from autotinybert.values import number
+from autotinybert.values import mapping, number
 from device_profiles.measurements import HIGHEST_LATENCY_MS
-from predictor.features import COST_TERMS, cost_terms
+from predictor.correction import Correction
+from predictor.features import COST_TERMS, RELUCTANCE, FloatMatrix, cost_terms
+from predictor.robust import believed
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
+
+
+# A row of leverage one decides its own prediction; what a fit without it would say, nobody knows.
+_LEAST_REST = 0.2
 
 
 def _price(value: object) -> float:
@@ -27,7 +33,7 @@ def _price(value: object) -> float:
 
 @dataclass(frozen=True)
 class CostTermRegressor:
-    """A linear model on `COST_TERMS`, fitted to relative errors.
+    """A linear model on `COST_TERMS`, fitted to relative errors, robustly.
 
     Prices that are not negative make latency grow with every size, keep it positive, and leave
     most terms out where rows are few: no strength of regularisation has to be chosen.
@@ -46,18 +52,32 @@ class CostTermRegressor:
             architectures: int64 `[N, 5]`.
             latency_ms: `[N]`, positive.
         """
-        # Solving needs scipy; a device or a search that only predicts does without it.
-        from scipy.optimize import nnls
+        return cls.fit_believed(architectures, latency_ms)[0]
 
+    @classmethod
+    def fit_believed(
+        cls, architectures: IntMatrix, latency_ms: FloatVector
+    ) -> tuple[Self, npt.NDArray[np.bool_]]:
+        """Fits the prices, and says which rows were believed, bool `[N]`."""
         relative = cost_terms(architectures) / latency_ms[:, None]
         # Terms differ by seven orders of magnitude; the solver wants them alike.
         scales = np.sqrt((relative**2).mean(axis=0))
-        prices, _ = nnls(relative / scales, np.ones(len(latency_ms)))
-        return cls(prices / scales)
+        present = scales > 0
+        relative = relative[:, present] / scales[present]
+        reluctance = RELUCTANCE[present]
+        kept = believed(lambda weights: _left_out(relative, weights, reluctance), len(latency_ms))
+        prices = np.zeros(len(COST_TERMS))
+        prices[present] = _non_negative(relative, kept.astype(float), reluctance) / scales[present]
+        return cls(prices), kept
 
     def predict(self, architectures: IntMatrix) -> FloatVector:
         """Latencies in milliseconds, `[N]`, of architectures int64 `[N, 5]`."""
-        latency_ms: FloatVector = cost_terms(architectures) @ self.prices_ms
+        terms = cost_terms(architectures)
+        # Term by term, so that a prediction is the same bit for bit whatever is predicted with it;
+        # a matrix product is not. Most prices are 0.
+        latency_ms = np.zeros(len(architectures))
+        for place in np.flatnonzero(self.prices_ms).tolist():
+            latency_ms += self.prices_ms[place] * terms[:, place]
         return latency_ms
 
     def to_json(self) -> dict[str, Any]:
@@ -66,14 +86,98 @@ class CostTermRegressor:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Reads a regressor back; terms that it lacks, as earlier versions do, cost nothing.
+
+        Raises:
+            InputError: if it is not one.
+        """
+        if not value or not set(value) <= set(COST_TERMS):
+            raise InputError(f"a cost-term regressor has the terms {', '.join(COST_TERMS)}")
+        try:
+            return cls(np.array([_price(value.get(term, 0.0)) for term in COST_TERMS]))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a price is not a number: {error}") from error
+
+
+def _non_negative(
+    relative: FloatMatrix, weights: FloatVector, reluctance: FloatVector
+) -> FloatVector:
+    """Coefficients `[K]`, none negative, that make the rows of `relative @ c` nearly one."""
+    # Solving needs scipy; a device or a search that only predicts does without it.
+    from scipy.optimize import nnls
+
+    roots = np.sqrt(weights)
+    # Between terms that say the same of all rows, a ridge decides.
+    ridge = np.diag(np.sqrt(reluctance * weights.sum()))
+    solution: FloatVector = nnls(
+        np.vstack([relative * roots[:, None], ridge]), np.concatenate([roots, np.zeros(len(ridge))])
+    )[0]
+    return solution
+
+
+def _left_out(relative: FloatMatrix, weights: FloatVector, reluctance: FloatVector) -> FloatVector:
+    """How far each row is off a fit without it, `[N]`, to first order.
+
+    A row that a fit follows because no other is near it looks right to that fit, however wrong.
+    """
+    prices = _non_negative(relative, weights, reluctance)
+    active = relative[:, prices > 0]
+    weighted = active * weights[:, None]
+    solved = np.linalg.lstsq(weighted.T @ active, weighted.T, rcond=1e-12)[0]
+    leverage = np.einsum("nk,kn->n", active, solved)
+    residuals: FloatVector = (1 - relative @ prices) / np.maximum(1 - leverage, _LEAST_REST)
+    return residuals
+
+
+@dataclass(frozen=True)
+class CorrectedRegressor:
+    """Cost terms, times a smooth correction that is as large as the rows bear out.
+
+    What a sum of prices misses (caches that fill up by degrees, kernels that like some sizes) is
+    smooth in the logarithms of the sizes, and a per cent or two.
+
+    Attributes:
+        base: the cost terms.
+        correction: of the logarithm of the latency.
+    """
+
+    base: CostTermRegressor
+    correction: Correction
+
+    @classmethod
+    def fit(cls, architectures: IntMatrix, latency_ms: FloatVector) -> Self:
+        """Fits the prices, then the correction to what they miss.
+
+        Args:
+            architectures: int64 `[N, 5]`.
+            latency_ms: `[N]`, positive.
+        """
+        base, kept = CostTermRegressor.fit_believed(architectures, latency_ms)
+        shapes = architectures[kept]
+        missed = np.log(latency_ms[kept] / base.predict(shapes))
+        return cls(base, Correction.fit(shapes, missed))
+
+    def predict(self, architectures: IntMatrix) -> FloatVector:
+        """Latencies in milliseconds, `[N]`, of architectures int64 `[N, 5]`."""
+        factor = np.exp(self.correction.predict(architectures))
+        latency_ms: FloatVector = self.base.predict(architectures) * factor
+        return latency_ms
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"prices_ms": self.base.to_json(), "correction": self.correction.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Reads a regressor back.
 
         Raises:
             InputError: if it is not one.
         """
-        if set(value) != set(COST_TERMS):
-            raise InputError(f"a cost-term regressor has the terms {', '.join(COST_TERMS)}")
+        if set(value) != {"prices_ms", "correction"}:
+            raise InputError("a corrected regressor has prices_ms and a correction")
         try:
-            return cls(np.array([_price(value[term]) for term in COST_TERMS]))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"a price is not a number: {error}") from error
+            parts = mapping(value["prices_ms"]), mapping(value["correction"])
+        except TypeError as error:
+            raise InputError(f"no corrected regressor: {error}") from error
+        return cls(CostTermRegressor.from_json(parts[0]), Correction.from_json(parts[1]))

@@ -23,6 +23,9 @@ from predictor.summary import (
     COMPARISON_HEADER,
     accuracy_rows,
     comparison_rows,
+    noise_lines,
+    ratio_lines,
+    suspect_lines,
 )
 
 _MOST_DOUBTFUL_ROWS = 20
@@ -80,7 +83,6 @@ def _summary(fits: Sequence[SliceFit], profiles: Sequence[DeviceProfile]) -> str
 
 def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int) -> list[str]:
     predictor = fit.predictor
-    bounds = predictor.calibrations["quiet"]
     accuracies = {**predictor.accuracies, **baseline_accuracies(fit, seed=seed)}
     sections = [
         page.section(
@@ -89,13 +91,13 @@ def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int
                 measured_against_predicted(
                     fit.statistics["latency_ms"],
                     fit.held_out_ms[predictor.chosen],
-                    float(np.exp(bounds.low)),
-                    float(np.exp(bounds.high)),
+                    *fit.typical_bounds(),
                 ),
                 f"Each of {predictor.rows} architectures, predicted by a model that had not seen "
                 "it. Latencies are quiet latencies: the expected fastest run of four visits.",
             ),
             page.table(ACCURACY_HEADER, accuracy_rows(accuracies, predictor.chosen)),
+            *map(page.paragraph, [*noise_lines(fit), *ratio_lines(fit), *suspect_lines(fit)]),
         )
     ]
     for profile in profiles:

@@ -9,6 +9,9 @@ Nothing in it is code. The same measurements and seed give the same bytes.
 History of the schema:
 
 1. The first.
+2. A model may be corrected; a statistic's factor over the quiet latency depends on that; bounds
+   are in units of a spread, with one more for rows that a search selects; noise of the labels.
+   Read from version 1: one factor, a spread of 1, and the same bound for selected rows.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from autotinybert.values import integer, items, mapping, number, optional, text
 from device_profiles.machine import key_hash
 from device_profiles.measurements import SLICE_DEFAULTS, slice_of_columns
 from device_profiles.profile_document import read_reference_rows
+from predictor.correction import LogSizes
 from predictor.fitting import SliceFit
+from predictor.intervals import Spread
 from predictor.lookup_table import LookupTable
 from predictor.metrics import Accuracy
 from predictor.model import (
@@ -38,7 +43,7 @@ from predictor.model import (
 )
 from supernet.architecture import ARCHITECTURE_FIELDS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PREDICTOR_FILE = "predictor.json"
 TRAINING_FILE = "training_rows.csv"
@@ -47,6 +52,9 @@ PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
 
 # A statistic is never a billion times another.
 _MOST_LOG_FACTOR = 20.0
+
+# Of predictors that knew no spread: 1 everywhere.
+_EVEN = Spread(LogSizes(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)), np.zeros((1, 1)))
 
 _REMEDY = "fit it again with fit-predictor"
 
@@ -86,7 +94,10 @@ def load_predictor(folder: Path) -> LatencyPredictor:
     )
     try:
         return LatencyPredictor(
-            slices=[_slice_from_json(mapping(part)) for part in items(document["slices"], mapping)],
+            slices=[
+                _slice_from_json(part, document["schema_version"])
+                for part in items(document["slices"], mapping)
+            ],
             key=optional(document["measurement_key"], mapping),
             target=optional(document["target"], text),
             references=read_reference_rows(document["reference_rows"]),
@@ -108,13 +119,21 @@ def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:
         "models": {name: model.to_json() for name, model in part.models.items()},
         "held_out_accuracy": {name: value.to_json() for name, value in part.accuracies.items()},
         "statistics": {
-            name: {"center": value.center, "low": value.low, "high": value.high}
+            name: {
+                "log_knots": value.log_knots.tolist(),
+                "centers": value.centers.tolist(),
+                "low": value.low,
+                "high": value.high,
+                "safe": value.safe,
+            }
             for name, value in part.calibrations.items()
         },
+        "spread": part.spread.to_json(),
+        "label_noise": part.label_noise,
     }
 
 
-def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
+def _slice_from_json(value: Mapping[str, Any], version: int) -> SlicePredictor:
     ranges = np.array([_bounds(value["range"][name]) for name in ARCHITECTURE_FIELDS])
     named = dict(zip(SLICE_DEFAULTS, slice_of_columns(value["slice"]), strict=True))
     for name, default in SLICE_DEFAULTS.items():
@@ -140,8 +159,14 @@ def _slice_from_json(value: Mapping[str, Any]) -> SlicePredictor:
             name: _accuracy(mapping(found))
             for name, found in mapping(value["held_out_accuracy"]).items()
         },
-        calibrations={name: _calibration(found) for name, found in statistics.items()},
+        calibrations={
+            name: _calibration(mapping(found), version) for name, found in statistics.items()
+        },
         rows=integer(value["rows"], lowest=1),
+        spread=_EVEN if version == 1 else Spread.from_json(mapping(value["spread"])),
+        label_noise=None
+        if version == 1
+        else optional(value["label_noise"], lambda noise: number(noise, lowest=0)),
     )
 
 
@@ -158,11 +183,23 @@ def _accuracy(value: Mapping[str, Any]) -> Accuracy:
     return Accuracy(rows=integer(value["rows"], lowest=1), **shares)
 
 
-def _calibration(value: object) -> Calibration:
-    center, low, high = (number(mapping(value)[name]) for name in ("center", "low", "high"))
-    if not -_MOST_LOG_FACTOR <= low <= high <= _MOST_LOG_FACTOR or abs(center) > _MOST_LOG_FACTOR:
+def _calibration(value: Mapping[str, Any], version: int) -> Calibration:
+    low, high = number(value["low"]), number(value["high"])
+    if version == 1:
+        knots, centers, safe = np.zeros(1), np.array([number(value["center"])]), high
+    else:
+        knots, centers = (
+            np.array(items(value[name], number), dtype=np.float64)
+            for name in ("log_knots", "centers")
+        )
+        safe = number(value["safe"])
+    if not (len(knots) == len(centers) >= 1 and (np.diff(knots) > 0).all()):
+        raise ValueError("knots and centers do not match")
+    if not -_MOST_LOG_FACTOR <= low <= high <= safe <= _MOST_LOG_FACTOR:
         raise ValueError(f"no bounds from {low:g} to {high:g}")
-    return Calibration(center, low, high)
+    if (np.abs(centers) > _MOST_LOG_FACTOR).any():
+        raise ValueError("a center is no factor")
+    return Calibration(knots, centers, low, high, safe)
 
 
 def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:
@@ -170,7 +207,9 @@ def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:
     predictions = {name: f"held_out_{name.replace('-', '_')}_ms" for name in MODELS}
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*ARCHITECTURE_FIELDS, *SLICE_DEFAULTS, *statistics, *predictions.values()))
+        writer.writerow(
+            (*ARCHITECTURE_FIELDS, *SLICE_DEFAULTS, *statistics, *predictions.values(), "suspect")
+        )
         for fit in fits:
             for row, architecture in enumerate(fit.architectures.tolist()):
                 measured = [
@@ -183,6 +222,7 @@ def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:
                         *fit.predictor.slice,
                         *("" if np.isnan(value) else f"{value:.6f}" for value in measured),
                         *(f"{fit.held_out_ms[name][row]:.6f}" for name in predictions),
+                        int(fit.suspects[row]),
                     )
                 )
 

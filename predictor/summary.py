@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from autotinybert.text_table import text_table
 from predictor.comparison import ComparedShape
 from predictor.fitting import SliceFit
 from predictor.metrics import Accuracy
+
+_MOST_SUSPECTS = 10
 
 ACCURACY_HEADER = ("held out by architecture", "MAPE", "within 5 %", "within 10 %", "worst", "rank")
 COMPARISON_HEADER = (
@@ -58,16 +62,54 @@ def comparison_rows(compared: Sequence[ComparedShape]) -> list[tuple[str, ...]]:
 def fit_summary(fit: SliceFit, compared: Sequence[ComparedShape]) -> str:
     """The tables of one workload and target."""
     predictor = fit.predictor
-    bounds = predictor.calibrations["quiet"]
+    low, high = fit.typical_bounds()
     return "\n".join(
         [
             f"{predictor.label}: {predictor.rows} rows",
             text_table(ACCURACY_HEADER, accuracy_rows(predictor.accuracies, predictor.chosen)),
-            f"90 % of measurements lie from {math.exp(bounds.low) - 1:+.1%} to "
-            f"{math.exp(bounds.high) - 1:+.1%} of the prediction",
+            *noise_lines(fit),
+            f"90 % of measurements lie from {low - 1:+.1%} to {high - 1:+.1%} of the prediction, "
+            "further where rows are few",
+            *ratio_lines(fit),
+            *suspect_lines(fit),
             text_table(COMPARISON_HEADER, comparison_rows(compared)),
             "~ noisy; empty: not measured, and outside the range that was; published: PyTorch on "
             "the authors' hardware",
             "",
         ]
     )
+
+
+def noise_lines(fit: SliceFit) -> list[str]:
+    """How much of the error is the labels' own, where that is known."""
+    noise = fit.predictor.label_noise
+    if noise is None:
+        return []
+    # Of normal errors; a label can be off by so much whatever the predictor is.
+    floor = noise * math.sqrt(2 / math.pi)
+    return [f"noise of the labels: {floor:.2%} of the MAPE is theirs, by how visits differ"]
+
+
+def ratio_lines(fit: SliceFit) -> list[str]:
+    """How far other statistics lie above the quiet latency."""
+    found = [
+        f"{name} {math.exp(float(np.median(value.centers))):.3f} "
+        f"({math.exp(value.centers.min()):.3f} to {math.exp(value.centers.max()):.3f})"
+        for name, value in fit.predictor.calibrations.items()
+        if name != "quiet"
+    ]
+    return [f"times the quiet latency: {', '.join(found)}"] if found else []
+
+
+def suspect_lines(fit: SliceFit) -> list[str]:
+    """The rows that are not believed."""
+    rows = fit.suspect_rows()
+    if not rows:
+        return []
+    named = [
+        f"{shape} ({measured_ms:.3g} ms, expected {expected_ms:.3g})"
+        for shape, measured_ms, expected_ms in rows[:_MOST_SUSPECTS]
+    ]
+    more = f" and {len(rows) - len(named)} more" if len(rows) > len(named) else ""
+    are = "rows are" if len(rows) > 1 else "row is"
+    return [f"{len(rows)} {are} far off and hardly counted: {', '.join(named)}{more}"]

@@ -1,9 +1,9 @@
 """Every architecture of a space that meets a budget, known before a search begins.
 
 A budget is a gate: what does not meet it is never drawn, so it is never evaluated. The space is
-scored in blocks by the predictor's upper bound, and what passes is kept as sorted ranks. So
-sampling is uniform by construction, membership is a binary search, and a budget that nothing meets
-is known at once.
+scored in blocks by the predictor's upper bound, the one that holds for what a search selects, and
+what passes is kept as sorted ranks. So sampling is uniform by construction, membership is a binary
+search, and a budget that nothing meets is known at once.
 """
 
 from __future__ import annotations
@@ -141,11 +141,11 @@ def feasible_set(
             continue
         ranks = ranks[inside]
         found = predictor.predict(block[inside], statistic)
-        best = int(found.high_ms.argmin())
-        if found.high_ms[best] < lowest_ms:
-            lowest_ms, lowest_rank = float(found.high_ms[best]), int(ranks[best])
-        within = found.high_ms <= limit_ms
-        parts.append((ranks[within], found.latency_ms[within], found.high_ms[within]))
+        best = int(found.safe_ms.argmin())
+        if found.safe_ms[best] < lowest_ms:
+            lowest_ms, lowest_rank = float(found.safe_ms[best]), int(ranks[best])
+        within = found.safe_ms <= limit_ms
+        parts.append((ranks[within], found.latency_ms[within], found.safe_ms[within]))
     if lowest_rank < 0:
         if outside is None:
             raise InputError(f"there is no shape in {which}: search a space with more shapes")

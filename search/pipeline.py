@@ -407,7 +407,7 @@ class WholePath:
         return [
             Candidate(found, float(latency_ms), float(high_ms))
             for found, latency_ms, high_ms in zip(
-                known, predicted.latency_ms, predicted.high_ms, strict=True
+                known, predicted.latency_ms, predicted.safe_ms, strict=True
             )
         ]
 

@@ -106,8 +106,8 @@ def test_other_documents_and_later_versions_are_refused(
 ) -> None:
     path = stored("predictor") / PREDICTOR_FILE
     document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, "schema_version": 2}))
-    with pytest.raises(InputError, match="schema version 2, this version reads up to 1"):
+    path.write_text(json.dumps({**document, "schema_version": 3}))
+    with pytest.raises(InputError, match="schema version 3, this version reads up to 2"):
         load_predictor(path.parent)
     path.write_text("{}")
     with pytest.raises(DamagedFileError, match="is no latency predictor"):

@@ -26,7 +26,7 @@ SPACE = Space(
 
 
 def high_ms(predictor: SlicePredictor, architecture: Architecture, statistic: str) -> float:
-    return float(predictor.predict(to_matrix([architecture]), statistic).high_ms[0])
+    return float(predictor.predict(to_matrix([architecture]), statistic).safe_ms[0])
 
 
 def all_of(space: Space) -> list[Architecture]:
@@ -70,7 +70,7 @@ def test_members_have_predictions_and_others_have_none(
     inside = next(iter(members))
     predicted = latency_predictor.predict(to_matrix([inside]), "p50")
     assert feasible.predicted_ms(inside) == pytest.approx(
-        (predicted.latency_ms[0], predicted.high_ms[0])
+        (predicted.latency_ms[0], predicted.safe_ms[0])
     )
     outside = next(shape for shape in all_of(SPACE) if shape not in members)
     for shape in (outside, Architecture(1, 130, 128, 12, 180)):

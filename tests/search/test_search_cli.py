@@ -98,7 +98,7 @@ def test_a_search_finds_the_best_slice_within_the_budget(
     space = searched_space(load_supernet(supernet_folder), None)
     assert all(shape in space for shape in shapes)
     (part,) = load_predictor(predictor).slices
-    bounds = part.predict(to_matrix(shapes), "p50").high_ms
+    bounds = part.predict(to_matrix(shapes), "p50").safe_ms
     assert [found.high_ms for found in result.candidates] == pytest.approx(bounds.tolist())
     assert bounds.max() <= result.limit_ms == 1.5
     assert result.ranked()[0].loss == min(found.loss for found in result.candidates)
