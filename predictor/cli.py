@@ -14,6 +14,7 @@ from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOpt
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder, check_apart, whole_file
+from device_profiles.lengths import LengthHistogram
 from device_profiles.machine import EMULATED_REMARK, refuse_emulated
 from device_profiles.measurements import (
     SLICE_DEFAULTS,
@@ -29,15 +30,19 @@ from device_profiles.rows import label_noise
 from device_profiles.table import Table, read_table
 from predictor.comparison import compare_published
 from predictor.fitting import SliceFit, fit_slices
+from predictor.mixture import SHARES, mixture_mean, mixture_percentile
 from predictor.model import STATISTIC_COLUMNS, LatencyPredictor, SlicePredictor
 from predictor.store import PREDICTOR_FILES, load_predictor, save_predictor
-from predictor.summary import fit_summary
-from supernet.architecture import ARCHITECTURE_FIELDS
+from predictor.summary import fit_summary, workload_summary
+from predictor.workload_model import WorkloadModel, fit_workload_models
+from profiler.workload_options import lengths_of
+from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 
 REPORT_FILE = "report.html"
 _WORKLOAD_COLUMNS = ("sequence_length", "batch_size")
 
 PREDICTION_COLUMNS = ("latency_ms", "latency_low_ms", "latency_high_ms")
+MIXTURE_COLUMNS = ("expected_ms", "p95_ms")
 
 
 def fit_predictor(
@@ -53,6 +58,12 @@ def fit_predictor(
     report: Annotated[
         bool, typer.Option("--report", help="Add baselines and a page with figures.")
     ] = False,
+    baselines: Annotated[
+        str,
+        typer.Option(
+            metavar="all|quick", help="Of the report; the published networks take a minute or two."
+        ),
+    ] = "all",
     allow_emulated: Annotated[
         bool,
         typer.Option("--allow-emulated", help="Accept profiles made under an emulator."),
@@ -64,19 +75,9 @@ def fit_predictor(
 ) -> Answer:
     """Fits a latency predictor to a device profile and writes it."""
     del json, version  # the frame around every command reads them
-    if bool(profiles) == (csv is not None):
-        raise InputError("name either device profiles or --csv FILE to fit a predictor to")
-    loaded = [DeviceProfile.load(path) for path in profiles or []]
-    if len({profile.folder.resolve() for profile in loaded}) < len(loaded):
-        raise InputError("a profile is named twice: its rows would count twice")
-    check_same_key(loaded)
-    if not allow_emulated:
-        for profile in loaded:
-            refuse_emulated(profile.key, profile.folder, allow="--allow-emulated")
-    parts = [profile.measurements for profile in loaded]
-    if csv is not None:
-        parts = [read_measurements(csv)]
-    sources = [str(path) for path in (profiles if csv is None else [csv]) or []]
+    if baselines not in ("all", "quick"):
+        raise InputError(f"--baselines {baselines!r} is unknown: use all or quick")
+    loaded, parts, sources = _inputs(profiles or [], csv, allow_emulated=allow_emulated)
     for source in sources:
         check_apart(out, {"what the predictor is fitted to": Path(source)})
     measurements = concatenate(parts)
@@ -84,39 +85,67 @@ def fit_predictor(
     request = {
         "sources": [part.sha256 for part in parts],
         "report": report,
+        **({"baselines": baselines} if report else {}),
         "seed": seed,
     }
     files = (*PREDICTOR_FILES, *((REPORT_FILE,) if report else ()))
     folder = OutputFolder.claim(out, "fit-predictor", request, files=files, overwrite=overwrite)
     fits = fit_slices(measurements, seed=seed, label_noise=np.concatenate(noise) if noise else None)
+    between = fit_workload_models(fits, seed=seed)
     if folder.state == "finished":
         before = load_predictor(out)
-        return _fit_answer(out, fits, measurements, emulated=before.emulated, finished_before=True)
+        return _fit_answer(
+            out, fits, between, measurements, emulated=before.emulated, finished_before=True
+        )
     predictor = LatencyPredictor(
         slices=[fit.predictor for fit in fits],
         key=loaded[0].key if loaded else None,
         target=loaded[0].target if loaded else None,
         references=[row for profile in loaded for row in profile.references],
         sources=sources,
+        workload_models=between,
     )
     page = ""
     if report:
         # matplotlib and scikit-learn take seconds to load; only a report needs them.
         from predictor.report import report_page
 
-        page = report_page(fits, loaded, sources, seed=seed)
+        page = report_page(fits, loaded, sources, seed=seed, networks=baselines == "all")
     folder.begin((*PREDICTOR_FILES, REPORT_FILE))
     save_predictor(out, predictor, fits, seed=seed)
     if report:
         with whole_file(out / REPORT_FILE) as file:
             file.write(page)
     folder.finish()
-    return _fit_answer(out, fits, measurements, emulated=predictor.emulated)
+    return _fit_answer(out, fits, between, measurements, emulated=predictor.emulated)
+
+
+def _inputs(
+    profiles: Sequence[Path], csv: Path | None, *, allow_emulated: bool
+) -> tuple[list[DeviceProfile], list[Measurements], list[str]]:
+    """The profiles, their measurements or those of a CSV file, and how they were named.
+
+    Raises:
+        InputError: if they do not go together, or may not be fitted.
+    """
+    if bool(profiles) == (csv is not None):
+        raise InputError("name either device profiles or --csv FILE to fit a predictor to")
+    if csv is not None:
+        return [], [read_measurements(csv)], [str(csv)]
+    loaded = [DeviceProfile.load(path) for path in profiles]
+    if len({profile.folder.resolve() for profile in loaded}) < len(loaded):
+        raise InputError("a profile is named twice: its rows would count twice")
+    check_same_key(loaded)
+    if not allow_emulated:
+        for profile in loaded:
+            refuse_emulated(profile.key, profile.folder, allow="--allow-emulated")
+    return loaded, [profile.measurements for profile in loaded], list(map(str, profiles))
 
 
 def _fit_answer(
     out: Path,
     fits: Sequence[SliceFit],
+    between: Sequence[WorkloadModel],
     measurements: Measurements,
     *,
     emulated: bool,
@@ -126,6 +155,7 @@ def _fit_answer(
     left_out = len(measurements) - rows
     not_ok = sum(verdict != "ok" for verdict in measurements.verdicts)
     text = [fit_summary(fit, compare_published(fit.predictor, measurements)) for fit in fits]
+    text += [workload_summary(model) for model in between]
     fitted = f"fitted {rows} rows"
     if not_ok > left_out:
         fitted += f", {not_ok - left_out} noisy ones among them, for too few are ok"
@@ -157,6 +187,14 @@ def _fit_answer(
             }
             for fit in fits
         ],
+        "workload_models": [
+            {
+                **dict(zip(tuple(SLICE_DEFAULTS)[2:], model.target, strict=True)),
+                "workloads": [list(pair) for pair in model.workloads],
+                "held_out_accuracy": model.held_out.to_json(),
+            }
+            for model in between
+        ],
     }
     return Answer(data, "\n".join(text))
 
@@ -168,6 +206,17 @@ def predict_latency(
     statistic: Annotated[
         str, typer.Option(help=f"What is predicted: {', '.join(STATISTIC_COLUMNS)}.")
     ] = "quiet",
+    lengths_from: Annotated[
+        Path | None,
+        typer.Option(help="Lengths, or texts with --tokenizer: what a mixture of them costs."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Hugging Face BERT folder, tokenizer.json or vocab.txt for the texts."),
+    ] = None,
+    num_lengths: Annotated[
+        int | None, typer.Option(min=1, help="Most lengths that texts are padded to; default 4.")
+    ] = None,
     json: JsonOption = False,
     version: VersionOption = False,
 ) -> Answer:
@@ -176,25 +225,67 @@ def predict_latency(
     FILE has the columns num_layers, hidden_size, ffn_size, num_heads, qkv_size; where it has no
     sequence_length and batch_size, 128 and 1 are meant. Each bound is exceeded by 5 % of
     measurements. Columns of the three names in FILE are replaced.
+
+    With --lengths-from the columns are expected_ms, the mean of medians over the lengths of texts,
+    and p95_ms, which 5 % of their runs exceed.
     """
     del version  # the frame around every command reads it
+    lengths = lengths_of(
+        lengths_from, tokenizer=tokenizer, num_lengths=num_lengths, sequence_length=None
+    )
     loaded = load_predictor(predictor)
     table = read_table(csv)
     architectures = architecture_columns(table)
+    if lengths is not None:
+        mixed = _mixture(table, loaded, architectures, lengths)
+        if json:
+            return Answer(_as_json(table, mixed, MIXTURE_COLUMNS))
+        return Answer({}, _csv_lines(table, mixed, MIXTURE_COLUMNS))
     predicted = np.empty((3, len(table)))
     for values, rows in _rows_of_slices(table, loaded).items():
         part = _slice_for(loaded, values, table, rows)
-        chosen = architectures[rows]
-        outside = part.out_of_range(chosen)
-        if len(outside):
-            row = int(rows[outside[0]])
-            others = f" ({len(outside)} such rows)" if len(outside) > 1 else ""
-            raise table.error(row, part.explain_out_of_range(architectures[row]) + others)
-        found = part.predict(chosen, statistic)
+        _check_range(part, table, architectures, rows)
+        found = part.predict(architectures[rows], statistic)
         predicted[:, rows] = found.latency_ms, found.low_ms, found.high_ms
     if json:
-        return Answer(_as_json(table, predicted))
-    return Answer({}, _csv_lines(table, predicted))
+        return Answer(_as_json(table, predicted, PREDICTION_COLUMNS))
+    return Answer({}, _csv_lines(table, predicted, PREDICTION_COLUMNS))
+
+
+def _mixture(
+    table: Table, predictor: LatencyPredictor, architectures: IntMatrix, lengths: LengthHistogram
+) -> npt.NDArray[np.float64]:
+    """Mean and 95th percentile of each row's latency over texts of these lengths, `[2, N]`."""
+    if "sequence_length" in table:
+        raise InputError(
+            f"{table.path} has a column sequence_length: leave it out with --lengths-from"
+        )
+    found = np.empty((2, len(table)))
+    weights = np.array(list(lengths.counts.values()), dtype=np.float64)
+    for values, rows in _rows_of_slices(table, predictor).items():
+        statistics: list[dict[str, npt.NDArray[np.float64]]] = []
+        for length in lengths.sequence_lengths:
+            part = _slice_for(predictor, (length, *values[1:]), table, rows)
+            _check_range(part, table, architectures, rows)
+            part.calibration("p50")  # refuses a predictor that has none
+            known = [name for name in SHARES if name in part.calibrations]
+            statistics.append(
+                {name: part.predict(architectures[rows], name).latency_ms for name in known}
+            )
+        found[0, rows] = mixture_mean(weights, np.stack([each["p50"] for each in statistics]))
+        found[1, rows] = mixture_percentile(weights, statistics, 0.95)
+    return found
+
+
+def _check_range(
+    part: SlicePredictor, table: Table, architectures: IntMatrix, rows: npt.NDArray[np.int64]
+) -> None:
+    """Refuses rows of a table that lie outside what was measured; names the first one's line."""
+    outside = part.out_of_range(architectures[rows])
+    if len(outside):
+        row = int(rows[outside[0]])
+        others = f" ({len(outside)} such rows)" if len(outside) > 1 else ""
+        raise table.error(row, part.explain_out_of_range(architectures[row]) + others)
 
 
 def _rows_of_slices(
@@ -226,9 +317,11 @@ def _slice_for(
         raise table.error(int(rows[0]), f"{error}{hint}") from error
 
 
-def _as_json(table: Table, predicted: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The table with the predictions, numbers as numbers."""
-    kept = table.without(PREDICTION_COLUMNS)
+def _as_json(
+    table: Table, predicted: npt.NDArray[np.float64], columns: Sequence[str]
+) -> dict[str, Any]:
+    """The table with the predictions `[C, N]` under C names, numbers as numbers."""
+    kept = table.without(columns)
     integers = {*ARCHITECTURE_FIELDS, *_WORKLOAD_COLUMNS, "threads"}
 
     def value(name: str, field: str) -> int | str:
@@ -238,20 +331,22 @@ def _as_json(table: Table, predicted: npt.NDArray[np.float64]) -> dict[str, Any]
         "rows": [
             {
                 **{n: value(n, field) for n, field in zip(kept.header, fields, strict=True)},
-                **dict(zip(PREDICTION_COLUMNS, values, strict=True)),
+                **dict(zip(columns, values, strict=True)),
             }
             for fields, values in zip(kept.rows, predicted.T.tolist(), strict=True)
         ]
     }
 
 
-def _csv_lines(table: Table, predicted: npt.NDArray[np.float64]) -> Iterator[str]:
-    """The lines of the table with the three columns added."""
-    kept = table.without(PREDICTION_COLUMNS)
-    yield ",".join([kept.header_line, *PREDICTION_COLUMNS]) + "\n"
-    columns = [column.tolist() for column in predicted]
-    for row in zip(kept.lines, *columns, strict=True):
-        yield "%s,%.6g,%.6g,%.6g\n" % row  # noqa: UP031 (a third faster over a million rows)
+def _csv_lines(
+    table: Table, predicted: npt.NDArray[np.float64], columns: Sequence[str]
+) -> Iterator[str]:
+    """The lines of the table with the predictions `[C, N]` added under C names."""
+    kept = table.without(columns)
+    yield ",".join([kept.header_line, *columns]) + "\n"
+    template = "%s" + ",%.6g" * len(columns) + "\n"
+    for row in zip(kept.lines, *(column.tolist() for column in predicted), strict=True):
+        yield template % row  # a third faster over a million rows than a format string
 
 
 def fit_predictor_main() -> None:

@@ -167,7 +167,7 @@ def _fit_slice(
         known = ~np.isnan(measured)
         counted = known & scored
         if known.mean() >= _SHARE_OF_ROWS_WITH_STATISTIC and counted.sum() >= FEWEST_ROWS:
-            calibrations[statistic] = _calibrate(
+            calibrations[statistic] = calibrate(
                 statistic,
                 architectures[counted],
                 measured[counted],
@@ -205,7 +205,7 @@ def _badness(log_errors: FloatVector) -> float:
     return float(np.square(np.clip(log_errors, -reach, reach)).mean())
 
 
-def _calibrate(
+def calibrate(
     statistic: str,
     architectures: IntMatrix,
     measured_ms: FloatVector,
@@ -225,7 +225,9 @@ def _calibrate(
     low, high = conformal_bounds(errors, spreads, between=BETWEEN_CAMPAIGNS)
     rng = np.random.default_rng(seed)
     log_expected = log_quiet + center
-    safe = selection_bound(architectures, log_expected, errors, spreads, high, rng)
+    safe = selection_bound(
+        architectures, log_expected, errors, spreads, high, rng, between=BETWEEN_CAMPAIGNS
+    )
     return Calibration(knots, centers, low, high, safe)
 
 

@@ -81,7 +81,9 @@ def test_a_report_is_written_when_asked_for(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     out = tmp_path / "predictor"
-    assert cli(fit_predictor, make_profile(), "--report", "--out", out)[0] == 0
+    assert (
+        cli(fit_predictor, make_profile(), "--report", "--baselines", "quick", "--out", out)[0] == 0
+    )
     assert (out / "report.html").read_text().startswith("<!doctype html>")
 
 
@@ -256,7 +258,18 @@ def test_an_emulated_machine_that_was_asked_for_is_stamped_on_all_that_comes_of_
 
     host = {**DeviceProfile.load(make_profile("real")).host, "emulated": True}
     profile, out = make_profile("emulated", host=host), tmp_path / "out"
-    asked = (fit_predictor, profile, "--allow-emulated", "--report", "--out", out)
+    asked = (
+        fit_predictor,
+        profile,
+        "--allow-emulated",
+        "--report",
+        "--baselines",
+        "quick",
+        "--baselines",
+        "quick",
+        "--out",
+        out,
+    )
     code, text, _ = cli(*asked)
     assert (code, "an emulator was measured, and not the device" in text) == (0, True)
     assert json.loads((out / "predictor.json").read_text())["measurement_key"]["emulated"] is True
@@ -296,11 +309,13 @@ def test_a_finished_folder_that_lost_a_file_is_made_whole(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     profile, out = make_profile(), tmp_path / "out"
-    assert cli(fit_predictor, profile, "--report", "--out", out)[0] == 0
+    assert cli(fit_predictor, profile, "--report", "--baselines", "quick", "--out", out)[0] == 0
     whole = {path.name: path.read_bytes() for path in out.iterdir()}
     for name in ("predictor.json", "report.html"):
         (out / name).unlink()
-        code, text, _ = cli(fit_predictor, profile, "--report", "--out", out)
+        code, text, _ = cli(
+            fit_predictor, profile, "--report", "--baselines", "quick", "--out", out
+        )
         assert (code, "wrote" in text) == (0, True)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
@@ -309,7 +324,10 @@ def test_a_page_of_an_earlier_fit_does_not_stay_beside_a_new_one(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert cli(fit_predictor, make_profile("a"), "--report", "--out", out)[0] == 0
+    assert (
+        cli(fit_predictor, make_profile("a"), "--report", "--baselines", "quick", "--out", out)[0]
+        == 0
+    )
     assert cli(fit_predictor, make_profile("b", seed=1), "--out", out, "--overwrite")[0] == 0
     assert not (out / "report.html").exists()
 
