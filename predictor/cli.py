@@ -34,7 +34,7 @@ from predictor.mixture import SHARES, mixture_mean, mixture_percentile
 from predictor.model import STATISTIC_COLUMNS, LatencyPredictor, SlicePredictor
 from predictor.store import PREDICTOR_FILES, load_predictor, save_predictor
 from predictor.summary import fit_summary, workload_summary
-from predictor.workload_model import WorkloadModel, fit_workload_models
+from predictor.workload_model import WorkloadModel, fit_workload_models, join_workloads
 from profiler.workload_options import lengths_of
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 
@@ -92,6 +92,7 @@ def fit_predictor(
     folder = OutputFolder.claim(out, "fit-predictor", request, files=files, overwrite=overwrite)
     fits = fit_slices(measurements, seed=seed, label_noise=np.concatenate(noise) if noise else None)
     between = fit_workload_models(fits, seed=seed)
+    fits = join_workloads(fits, between, seed=seed)
     if folder.state == "finished":
         before = load_predictor(out)
         return _fit_answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,10 +146,43 @@ def _fit_slice(
     latency_ms = statistics["latency_ms"]
     folds = assign_folds(architectures, seed=seed)
     fitters: dict[str, ModelFitter] = {name: model.fit for name, model in MODELS.items()}
-    held_out_ms = {
-        name: held_out_predictions(fit, architectures, latency_ms, folds)
-        for name, fit in fitters.items()
-    }
+    return assemble(
+        values,
+        architectures,
+        statistics,
+        {name: fit(architectures, latency_ms) for name, fit in fitters.items()},
+        {
+            name: held_out_predictions(fit, architectures, latency_ms, folds)
+            for name, fit in fitters.items()
+        },
+        label_noise,
+        seed=seed,
+    )
+
+
+def assemble(
+    values: Slice,
+    architectures: IntMatrix,
+    statistics: dict[str, FloatVector],
+    models: Mapping[str, LatencyModel],
+    held_out_ms: dict[str, FloatVector],
+    label_noise: float | None,
+    *,
+    seed: int,
+) -> SliceFit:
+    """Chooses among models by how they predict rows that they had not seen, and finds the bounds.
+
+    Args:
+        values: workload and target.
+        architectures: int64 `[N, 5]`.
+        statistics: `[N]` each; NaN where unknown.
+        models: fitted to all rows.
+        held_out_ms: `[N]` by model, predicted without the row's fold of `assign_folds`.
+        label_noise: of the rows, if it is known.
+        seed: of the folds, and of the searches that are simulated.
+    """
+    latency_ms = statistics["latency_ms"]
+    folds = assign_folds(architectures, seed=seed)
     accuracies = {name: accuracy(latency_ms, predicted) for name, predicted in held_out_ms.items()}
     chosen = min(held_out_ms, key=lambda name: _badness(np.log(held_out_ms[name] / latency_ms)))
     suspects = far_off(np.log(latency_ms / held_out_ms[chosen]))
@@ -180,7 +213,7 @@ def _fit_slice(
             slice=values,
             lowest=architectures.min(axis=0),
             highest=architectures.max(axis=0),
-            models={name: fit(architectures, latency_ms) for name, fit in fitters.items()},
+            models=models,
             chosen=chosen,
             accuracies=accuracies,
             calibrations=calibrations,

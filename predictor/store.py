@@ -44,7 +44,7 @@ from predictor.model import (
     SlicePredictor,
 )
 from predictor.workload_model import WorkloadModel
-from predictor.workload_terms import WorkloadRegressor
+from predictor.workload_terms import ALL_WORKLOADS, AtWorkload, WorkloadRegressor
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 from supernet.cost import MAX_POSITIONS
 
@@ -57,6 +57,8 @@ PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
 
 # A statistic is never a billion times another.
 _MOST_LOG_FACTOR = 20.0
+
+_READERS = {**MODELS, ALL_WORKLOADS: AtWorkload}
 
 _TARGET_COLUMNS = tuple(SLICE_DEFAULTS)[2:]
 
@@ -205,7 +207,7 @@ def _ranges(value: object) -> IntMatrix:
 def _slice_from_json(value: Mapping[str, Any], version: int) -> SlicePredictor:
     ranges = _ranges(value["range"])
     models = {
-        name: MODELS[name].from_json(mapping(model))
+        name: _READERS[name].from_json(mapping(model))
         for name, model in mapping(value["models"]).items()
     }
     chosen = value["chosen"]

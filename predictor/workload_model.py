@@ -1,55 +1,47 @@
-"""One predictor for all workloads of a target, for those that were not measured.
+"""One predictor for all workloads of a target, for those that were not measured, too.
 
-A workload that was measured has a predictor of its own, which is more accurate. Between measured
-lengths and batch sizes a model with the workload among its inputs answers; how well is known from
-workloads that were left out whole while others on both sides of them stayed.
+A model with the workload among its inputs answers between measured lengths and batch sizes; how
+well is known from workloads that were left out whole while others on both sides of them stayed. For
+a workload that was measured it is one more model, which knows the rows of the others as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from device_profiles.measurements import Slice
-from predictor.fitting import SliceFit, calibrate
+from predictor.fitting import (
+    SliceFit,
+    assemble,
+    assign_folds,
+    calibrate,
+    held_out_predictions,
+)
 from predictor.intervals import EVEN_SPREAD, FEWEST_ROWS
 from predictor.metrics import Accuracy, accuracy
 from predictor.model import STATISTIC_COLUMNS, Calibration, SlicePredictor
 from predictor.robust import far_off
-from predictor.workload_terms import WorkloadRegressor, with_workload
-from supernet.architecture import IntMatrix
+from predictor.workload_terms import (
+    ALL_WORKLOADS,
+    AtWorkload,
+    WorkloadRegressor,
+    with_workload,
+)
+from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
 
 # (sequence length, batch size), the first two columns of a slice.
 WorkloadPair = tuple[int, int]
 
-MODEL_NAME = "all-workloads"
+_ARCHITECTURE = len(ARCHITECTURE_FIELDS)
 
 # With two values of an axis nobody knows what lies between them.
 _FEWEST_VALUES = 3
-
-
-@dataclass(frozen=True)
-class _AtWorkload:
-    """The model of all workloads under one of them."""
-
-    regressor: WorkloadRegressor
-    sequence_length: int
-    batch_size: int
-
-    def predict(self, architectures: IntMatrix) -> FloatVector:
-        """Latencies in milliseconds, `[N]`, of architectures int64 `[N, 5]`."""
-        rows = with_workload(architectures, self.sequence_length, self.batch_size)
-        return self.regressor.predict(rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return self.regressor.to_json()
 
 
 @dataclass(frozen=True)
@@ -88,9 +80,9 @@ class WorkloadModel:
             slice=values,
             lowest=self.lowest,
             highest=self.highest,
-            models={MODEL_NAME: _AtWorkload(self.regressor, int(values[0]), int(values[1]))},
-            chosen=MODEL_NAME,
-            accuracies={MODEL_NAME: self.held_out},
+            models={ALL_WORKLOADS: AtWorkload(self.regressor, int(values[0]), int(values[1]))},
+            chosen=ALL_WORKLOADS,
+            accuracies={ALL_WORKLOADS: self.held_out},
             calibrations=self.calibrations,
             rows=self.rows,
             spread=EVEN_SPREAD,
@@ -114,6 +106,41 @@ def fit_workload_models(fits: Sequence[SliceFit], *, seed: int) -> list[Workload
         by_target.setdefault(fit.predictor.slice[2:], []).append(fit)
     models = [_fit_target(target, parts, seed=seed) for target, parts in by_target.items()]
     return [model for model in models if model is not None]
+
+
+def join_workloads(
+    fits: Sequence[SliceFit], models: Sequence[WorkloadModel], *, seed: int
+) -> list[SliceFit]:
+    """The fits, with the model of all workloads as one more to choose from.
+
+    Args:
+        fits: of `fit_slices` with the same seed.
+        models: of `fit_workload_models`.
+        seed: of the folds.
+    """
+    joined = list(fits)
+    for model in models:
+        members = [
+            place for place, fit in enumerate(fits) if fit.predictor.slice[2:] == model.target
+        ]
+        parts = [fits[place] for place in members]
+        rows, latency_ms = _rows(parts)
+        # An architecture is held out under all workloads at once.
+        folds = assign_folds(rows[:, :_ARCHITECTURE], seed=seed)
+        predicted = held_out_predictions(WorkloadRegressor.fit, rows, latency_ms, folds)
+        ends = np.cumsum([len(fit.architectures) for fit in parts])[:-1]
+        for place, fit, of_fit in zip(members, parts, np.split(predicted, ends), strict=True):
+            part = fit.predictor
+            joined[place] = assemble(
+                part.slice,
+                fit.architectures,
+                fit.statistics,
+                {**part.models, ALL_WORKLOADS: AtWorkload(model.regressor, *_workload(fit))},
+                {**fit.held_out_ms, ALL_WORKLOADS: of_fit},
+                part.label_noise,
+                seed=seed,
+            )
+    return joined
 
 
 def _workload(fit: SliceFit) -> WorkloadPair:

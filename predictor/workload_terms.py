@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
-from autotinybert.values import mapping
+from autotinybert.values import integer, items, mapping
 from predictor.correction import Correction
 from predictor.features import CACHE_STEPS, COST_TERMS, RELUCTANCE, FloatMatrix, cost_terms
 from predictor.regressors import fit_prices, priced, read_prices
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
+
+# More tokens or sequences than anything measures.
+_LARGEST_WORKLOAD = 1 << 20
 
 _CACHES = len(CACHE_STEPS)
 _OF_TOKENS = COST_TERMS[:-_CACHES]
@@ -116,3 +119,50 @@ class WorkloadRegressor:
         except ValueError as error:
             raise InputError(f"no regressor of workloads: {error}") from error
         return cls(read_prices(parts[0], WORKLOAD_TERMS), Correction.from_json(parts[1]))
+
+
+# What the model of all workloads is called beside the others of one of them.
+ALL_WORKLOADS = "all-workloads"
+
+
+@dataclass(frozen=True)
+class AtWorkload:
+    """The model of all workloads under one of them.
+
+    Attributes:
+        regressor: of all workloads.
+        sequence_length: of this one.
+        batch_size: of this one.
+    """
+
+    regressor: WorkloadRegressor
+    sequence_length: int
+    batch_size: int
+
+    def predict(self, architectures: IntMatrix) -> FloatVector:
+        """Latencies in milliseconds, `[N]`, of architectures int64 `[N, 5]`."""
+        rows = with_workload(architectures, self.sequence_length, self.batch_size)
+        return self.regressor.predict(rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        workload = [self.sequence_length, self.batch_size]
+        return {"workload": workload, **self.regressor.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Reads it back.
+
+        Raises:
+            InputError: if it is none.
+        """
+        rest = dict(value)
+        try:
+            length, batch = items(rest.pop("workload", None), _workload_size)
+        except ValueError as error:
+            raise InputError(f"no workload of a model of all of them: {error}") from error
+        return cls(WorkloadRegressor.from_json(rest), length, batch)
+
+
+def _workload_size(value: object) -> int:
+    return integer(value, lowest=1, highest=_LARGEST_WORKLOAD)

@@ -12,8 +12,14 @@ from device_profiles.target import Workload
 from predictor.correction import FIELDS
 from predictor.fitting import SliceFit, fit_slices
 from predictor.model import LatencyPredictor
-from predictor.workload_model import MODEL_NAME, WorkloadModel, fit_workload_models
-from predictor.workload_terms import WORKLOAD_TERMS, with_workload, workload_terms
+from predictor.workload_model import WorkloadModel, fit_workload_models, join_workloads
+from predictor.workload_terms import (
+    ALL_WORKLOADS,
+    WORKLOAD_TERMS,
+    AtWorkload,
+    with_workload,
+    workload_terms,
+)
 from supernet.architecture import Architecture, to_matrix
 from supernet.space import kd_space
 
@@ -25,9 +31,13 @@ def fits_of(folder: Path) -> list[SliceFit]:
     return fit_slices(DeviceProfile.load(folder).measurements)
 
 
-@pytest.fixture
-def fits(make_profile: MakeProfile) -> list[SliceFit]:
-    return fits_of(make_profile(configs=30, workloads=[Workload(1, each) for each in LENGTHS]))
+@pytest.fixture(scope="module")
+def fits(
+    tmp_path_factory: pytest.TempPathFactory, make_profile_in: Callable[..., Path]
+) -> list[SliceFit]:
+    workloads = [Workload(1, each) for each in LENGTHS]
+    folder = make_profile_in(tmp_path_factory.mktemp("lengths"), configs=24, workloads=workloads)
+    return fits_of(folder)
 
 
 def predictor_of(fits: list[SliceFit], models: list[WorkloadModel]) -> LatencyPredictor:
@@ -44,7 +54,7 @@ def test_a_length_between_the_measured_ones_is_predicted(
     predictor = predictor_of(fits, [model])
     (truth,) = fits_of(make_profile("truth", configs=30, seed=5, workloads=[Workload(1, 96)]))
     found = predictor.slice_for((96, *fits[0].predictor.slice[1:]))
-    assert found.chosen == MODEL_NAME
+    assert found.chosen == ALL_WORKLOADS
     inside = np.ones(len(truth.architectures), dtype=bool)
     inside[found.out_of_range(truth.architectures)] = False
     predicted = found.predict(truth.architectures[inside])
@@ -98,3 +108,20 @@ def test_it_reads_back_bit_for_bit(fits: list[SliceFit]) -> None:
     np.testing.assert_array_equal(read.predict(rows), model.regressor.predict(rows))
     with pytest.raises(InputError, match="has prices_ms and a correction"):
         type(model.regressor).from_json({})
+
+
+def test_a_measured_workload_may_learn_from_the_others(fits: list[SliceFit]) -> None:
+    models = fit_workload_models(fits, seed=0)
+    joined = join_workloads(fits, models, seed=0)
+    for before, after in zip(fits, joined, strict=True):
+        part = after.predictor
+        assert set(part.models) == {*before.predictor.models, ALL_WORKLOADS}
+        assert part.slice == before.predictor.slice
+        best = min(part.accuracies.values(), key=lambda found: found.mape).mape
+        assert part.accuracies[part.chosen].mape <= max(1.3 * best, best + 0.002)
+        model = part.models[ALL_WORKLOADS]
+        read = AtWorkload.from_json(model.to_json())
+        shapes = after.architectures
+        np.testing.assert_array_equal(read.predict(shapes), model.predict(shapes))
+    with pytest.raises(InputError, match="no workload of a model"):
+        AtWorkload.from_json({"prices_ms": {}, "correction": {}})
