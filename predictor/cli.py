@@ -28,11 +28,12 @@ from device_profiles.profile import DeviceProfile, check_same_key
 from device_profiles.rows import label_noise
 from device_profiles.table import Table, read_table
 from predictor.comparison import compare_published
+from predictor.explanation import blocks_by_slice, explain, explanation_text
 from predictor.fitting import SliceFit, fit_slices
 from predictor.model import STATISTIC_COLUMNS, LatencyPredictor, SlicePredictor
 from predictor.store import PREDICTOR_FILES, load_predictor, save_predictor
 from predictor.summary import fit_summary
-from supernet.architecture import ARCHITECTURE_FIELDS
+from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
 
 REPORT_FILE = "report.html"
 _WORKLOAD_COLUMNS = ("sequence_length", "batch_size")
@@ -88,7 +89,12 @@ def fit_predictor(
     }
     files = (*PREDICTOR_FILES, *((REPORT_FILE,) if report else ()))
     folder = OutputFolder.claim(out, "fit-predictor", request, files=files, overwrite=overwrite)
-    fits = fit_slices(measurements, seed=seed, label_noise=np.concatenate(noise) if noise else None)
+    fits = fit_slices(
+        measurements,
+        seed=seed,
+        label_noise=np.concatenate(noise) if noise else None,
+        block_times=blocks_by_slice(loaded),
+    )
     if folder.state == "finished":
         before = load_predictor(out)
         return _fit_answer(out, fits, measurements, emulated=before.emulated, finished_before=True)
@@ -164,7 +170,15 @@ def _fit_answer(
 def predict_latency(
     *,
     predictor: Annotated[Path, typer.Option(help="Folder of the predictor.")],
-    csv: Annotated[Path, typer.Option(help="CSV file with the five columns of a shape.")],
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file with the five columns of a shape.")
+    ] = None,
+    explain_id: Annotated[
+        str | None,
+        typer.Option(
+            "--explain", metavar="L-d-f-h-q", help="Say what each block of this shape takes instead."
+        ),
+    ] = None,
     statistic: Annotated[
         str, typer.Option(help=f"What is predicted: {', '.join(STATISTIC_COLUMNS)}.")
     ] = "quiet",
@@ -175,9 +189,15 @@ def predict_latency(
 
     FILE has the columns num_layers, hidden_size, ffn_size, num_heads, qkv_size; where it has no
     sequence_length and batch_size, 128 and 1 are meant. Each bound is exceeded by 5 % of
-    measurements. Columns of the three names in FILE are replaced.
+    measurements. Columns of the three names in FILE are replaced. With --explain it prints what
+    the embeddings, the attention and the FFN of one shape take, for each workload and target.
     """
     del version  # the frame around every command reads it
+    if (csv is None) == (explain_id is None):
+        raise InputError("name either --csv FILE or --explain L-d-f-h-q to predict")
+    if explain_id is not None:
+        return _explained(load_predictor(predictor), Architecture.parse(explain_id), statistic)
+    assert csv is not None
     loaded = load_predictor(predictor)
     table = read_table(csv)
     architectures = architecture_columns(table)
@@ -195,6 +215,18 @@ def predict_latency(
     if json:
         return Answer(_as_json(table, predicted))
     return Answer({}, _csv_lines(table, predicted))
+
+
+def _explained(predictor: LatencyPredictor, shape: Architecture, statistic: str) -> Answer:
+    """What the blocks of a shape take, for each workload and target."""
+    found = [explain(part, shape, statistic) for part in predictor.slices]
+    text = "\n\n".join(explanation_text(shape, each) for each in found)
+    data = {
+        "model_id": str(shape),
+        "statistic": statistic,
+        "slices": [each.to_json() for each in found],
+    }
+    return Answer(data, text)
 
 
 def _rows_of_slices(

@@ -21,6 +21,7 @@ from profiler.plan import make_plan, sample_architectures
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops
 from supernet.space import kd_space
+from supernet.variants import SUB_LAYERS
 
 HOST: dict[str, Any] = {
     **dict.fromkeys(KEY_FIELDS, "test"),
@@ -60,13 +61,16 @@ class FakeDevice:
 
     def quiet_ms(self, configuration: Configuration) -> float:
         workload = configuration.workload
+        kinds = SUB_LAYERS[configuration.part]
         operations = flops(
             to_matrix([configuration.architecture]),
             batch_size=workload.batch_size,
             sequence_length=workload.sequence_length,
         )[0]
         layers = configuration.architecture.num_layers
-        return float(operations) / 8e7 + 0.02 * layers + 0.1
+        if not kinds:
+            return 0.1
+        return float(operations) / 8e7 + 0.01 * len(kinds) * layers + 0.1
 
     def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
         self.visited.append(configuration)

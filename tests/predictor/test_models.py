@@ -98,7 +98,8 @@ def test_a_table_interpolates_between_its_entries() -> None:
     assert blocks[0] == ("embedding", 100, None, 1.0)
     assert ("attention", 200, 30, 6.0) in blocks
     assert ("ffn", 100, 300, 30.0) in blocks
-    assert len(blocks) == 2 + 4 + 4
+    assert blocks[-1] == ("head", None, None, 0.5)
+    assert len(blocks) == 2 + 4 + 4 + 1
 
 
 @pytest.mark.parametrize("name", MODELS)
