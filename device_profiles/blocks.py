@@ -96,9 +96,7 @@ def block_times_of(rows: Sequence[MeasuredRow]) -> list[BlockTime]:
     ]
 
 
-def _block_time(
-    row: MeasuredRow, embeddings: Mapping[tuple[Slice, int], MeasuredRow]
-) -> BlockTime:
+def _block_time(row: MeasuredRow, embeddings: Mapping[tuple[Slice, int], MeasuredRow]) -> BlockTime:
     shape, block = row.configuration.architecture, _BLOCK_OF_PART[row.configuration.part]
     values = slice_of(row.configuration)
     latency_ms, verdict = row.latency_ms, row.verdict

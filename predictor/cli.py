@@ -176,7 +176,9 @@ def predict_latency(
     explain_id: Annotated[
         str | None,
         typer.Option(
-            "--explain", metavar="L-d-f-h-q", help="Say what each block of this shape takes instead."
+            "--explain",
+            metavar="L-d-f-h-q",
+            help="Say what each block of this shape takes instead.",
         ),
     ] = None,
     statistic: Annotated[

@@ -133,7 +133,7 @@ def explanation_text(architecture: Architecture, found: Explanation) -> str:
     source = (
         "shares by blocks that were measured alone"
         if found.is_measured
-        else "shares by a table fitted to whole models (measure blocks with profile-device --blocks)"
+        else "shares by a table fitted to whole models: profile-device --blocks measures them"
     )
     rows = [
         (

@@ -113,9 +113,7 @@ def embeddings(
         positions = author.node("Unsqueeze", [positions, axis], name="embeddings.positions_spread")
     total = author.node("Add", [words, types], name="embeddings.words_and_types")
     total = author.node("Add", [total, positions], name="embeddings.total")
-    return author.layer_norm(
-        total, "embeddings.LayerNorm", hidden_size, bias=bias, output=output
-    )
+    return author.layer_norm(total, "embeddings.LayerNorm", hidden_size, bias=bias, output=output)
 
 
 def _write_layers(

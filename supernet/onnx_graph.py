@@ -80,6 +80,4 @@ def build_encoder(
     last = f"{OUTPUT_NAME}.half" if precision == "fp16" else OUTPUT_NAME
     _WRITERS[variant](author, architecture, (vocab_size, max_positions), last, part)
     name = f"bert-{architecture}" if part == "encoder" else f"bert-{architecture}-{part}"
-    return author.finish(
-        name, INPUT_NAMES, last, OUTPUT_NAME, architecture.hidden_size
-    )
+    return author.finish(name, INPUT_NAMES, last, OUTPUT_NAME, architecture.hidden_size)

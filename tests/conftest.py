@@ -12,12 +12,14 @@ import pytest
 
 from device_profiles.journal import Journal
 from device_profiles.machine import KEY_FIELDS
-from device_profiles.profile import JOURNAL_FILE, save_profile
+from device_profiles.profile import BLOCKS_JOURNAL_FILE, JOURNAL_FILE, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
+from device_profiles.visits import CampaignRecord
+from profiler.blocks import block_plan
 from profiler.campaign import VisitFailedError, run_campaign
-from profiler.plan import make_plan, sample_architectures
+from profiler.plan import Plan, make_plan, sample_architectures
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops
 from supernet.space import kd_space
@@ -110,6 +112,7 @@ def make_profile_in() -> Callable[..., Path]:
         rivals: bool = False,
         references: Sequence[Architecture] = (),
         broken: bool = False,
+        blocks: bool = False,
     ) -> Path:
         folder = parent / name
         folder.mkdir()
@@ -138,10 +141,27 @@ def make_profile_in() -> Callable[..., Path]:
                 campaign=campaign,
                 rows=rows_of(campaign, protocol),
                 references=references,
+                block_campaign=_measured_blocks(folder, plan, device) if blocks else None,
             )
         return folder
 
     return make
+
+
+def _measured_blocks(folder: Path, whole: Plan, device: FakeDevice) -> CampaignRecord:
+    """A campaign of the blocks of another one's architectures."""
+    shapes = [found.architecture for found in whole.configurations]
+    plan = block_plan(
+        shapes,
+        shapes,
+        workloads=[found.workload for found in whole.configurations],
+        targets=[found.target for found in whole.configurations],
+        seed=whole.seed,
+    )
+    with Journal(folder / BLOCKS_JOURNAL_FILE) as journal:
+        return run_campaign(
+            plan, Protocol(), journal, device.open, host=device.host, clock_s=device.clock_s
+        )
 
 
 @pytest.fixture
