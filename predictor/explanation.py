@@ -135,7 +135,7 @@ def explanation_text(architecture: Architecture, found: Explanation) -> str:
         if found.is_measured
         else "shares by a table fitted to whole models: profile-device --blocks measures them"
     )
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             share.block,
             share.count,
