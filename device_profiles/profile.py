@@ -119,6 +119,8 @@ class DeviceProfile:
                 )
         try:
             check_profile_document(document)
+            if ("block_campaign" in document) != (BLOCKS_FILE in checksums):
+                raise ValueError("it has blocks and does not say how they were measured")
             found = cls(
                 folder=folder,
                 target=document["target"],
