@@ -105,7 +105,7 @@ def main() -> None:
         np.savetxt(
             path, shapes, fmt="%d", delimiter=",", header=",".join(ARCHITECTURE_FIELDS), comments=""
         )
-        code = "from predictor.cli import predict_latency_main; predict_latency_main()"
+        code = "from predictor.predict_cli import predict_latency_main; predict_latency_main()"
         command = [sys.executable, "-c", code, "--predictor", str(arguments.predictor)]
         command += ["--csv", str(path)]
         elapsed_s = []

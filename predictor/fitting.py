@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
+from device_profiles.blocks import BlockTime
 from device_profiles.measurements import Measurements, Slice, describe_slice
 from device_profiles.verdicts import Verdict
 from predictor.intervals import (
@@ -21,6 +23,7 @@ from predictor.intervals import (
     held_out_spreads,
     selection_bound,
 )
+from predictor.lookup_table import LookupTable
 from predictor.metrics import accuracy
 from predictor.model import (
     MODELS,
@@ -90,7 +93,11 @@ class SliceFit:
 
 
 def fit_slices(
-    measurements: Measurements, *, seed: int = 0, label_noise: FloatVector | None = None
+    measurements: Measurements,
+    *,
+    seed: int = 0,
+    label_noise: FloatVector | None = None,
+    block_times: Mapping[Slice, Sequence[BlockTime]] | None = None,
 ) -> list[SliceFit]:
     """Fits one predictor for each workload and target in the measurements.
 
@@ -100,9 +107,11 @@ def fit_slices(
         measurements: rows of any workloads and targets.
         seed: of the folds.
         label_noise: `[N]`, the relative standard deviation of each label; NaN where unknown.
+        block_times: measured blocks of slices: their lookup table consists of these.
 
     Raises:
-        InputError: if a slice has fewer than 20 architectures.
+        InputError: if a slice has fewer than 20 architectures, or most blocks of one could not be
+            measured.
     """
     if label_noise is None:
         label_noise = np.full(len(measurements), np.nan)
@@ -127,7 +136,8 @@ def fit_slices(
         noise = label_noise[rows]
         noise = noise[~np.isnan(noise)]
         known_noise = float(noise.mean()) if len(noise) else None
-        fits.append(_fit_slice(values, architectures, statistics, known_noise, seed=seed))
+        blocks = (block_times or {}).get(values)
+        fits.append(_fit_slice(values, architectures, statistics, known_noise, blocks, seed=seed))
     return fits
 
 
@@ -140,12 +150,15 @@ def _fit_slice(
     architectures: IntMatrix,
     statistics: dict[str, FloatVector],
     label_noise: float | None,
+    blocks: Sequence[BlockTime] | None,
     *,
     seed: int,
 ) -> SliceFit:
     latency_ms = statistics["latency_ms"]
     folds = assign_folds(architectures, seed=seed)
     fitters: dict[str, ModelFitter] = {name: model.fit for name, model in MODELS.items()}
+    if blocks:
+        fitters["lookup-table"] = partial(LookupTable.from_blocks, blocks)
     return assemble(
         values,
         architectures,

@@ -305,4 +305,6 @@ def _write_lookup_tables(path: Path, slices: Sequence[SlicePredictor]) -> None:
             table = part.models["lookup-table"]
             assert isinstance(table, LookupTable)
             for block, hidden_size, size, latency_ms in table.blocks():
-                writer.writerow((*part.slice, block, hidden_size, size or "", f"{latency_ms:.6f}"))
+                writer.writerow(
+                    (*part.slice, block, hidden_size or "", size or "", f"{latency_ms:.6f}")
+                )

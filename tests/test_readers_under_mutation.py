@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_profiles.blocks import read_blocks
 from device_profiles.comparison import compare_profiles
 from device_profiles.journal import Journal, read_journal
 from device_profiles.measurements import STATISTICS, read_measurements
 from device_profiles.profile import (
+    BLOCKS_FILE,
     JOURNAL_FILE,
     LATENCIES_FILE,
     PROFILE_FILE,
@@ -30,6 +32,7 @@ from device_profiles.profile import (
 from device_profiles.rows import rows_of
 from device_profiles.visits import CampaignRecord
 from predictor.cli import fit_predictor
+from predictor.lookup_table import LookupTable
 from predictor.store import PREDICTOR_FILE, load_predictor
 from profiler.answer import profile_answer
 from profiler.recheck import choose_rows
@@ -107,6 +110,13 @@ def profile_picture(folder: Path) -> object:
     return picture([known, campaign])
 
 
+def blocks_picture(folder: Path) -> object:
+    blocks = read_blocks(folder / BLOCKS_FILE)
+    if LookupTable.has_enough(blocks):
+        LookupTable.measured(blocks)
+    return picture(blocks)
+
+
 def predictor_picture(folder: Path) -> object:
     predictor = load_predictor(folder)
     for part in predictor.slices:
@@ -166,7 +176,7 @@ def readers(
     tmp_path_factory: pytest.TempPathFactory, make_profile_in: Callable[..., Path]
 ) -> dict[str, Reader]:
     root = tmp_path_factory.mktemp("readers")
-    profile = make_profile_in(root, configs=22)
+    profile = make_profile_in(root, configs=22, blocks=True)
     fit_predictor([profile], out=root / "predictor")
     (root / "space").mkdir()
     (root / "space" / "small.json").write_text(json.dumps(SPACE))
@@ -203,6 +213,8 @@ def readers(
         "journal of a campaign": Reader(profile, JOURNAL_FILE, profile_picture),
         "latencies of a profile": Reader(profile, LATENCIES_FILE, profile_picture),
         "measurements": Reader(profile, LATENCIES_FILE, measurements_picture, anything),
+        "blocks of a profile": Reader(profile, BLOCKS_FILE, profile_picture),
+        "blocks": Reader(profile, BLOCKS_FILE, blocks_picture, anything),
         "predictor": Reader(root / "predictor", PREDICTOR_FILE, predictor_picture, free=kept),
         "space in JSON": Reader(
             space, "small.json", read_json_space, anything, signed=False, free=defaults
@@ -215,7 +227,8 @@ def readers(
 
 NAMES = (
     *("profile", "journal of a campaign", "latencies of a profile", "measurements", "predictor"),
-    *("space in JSON", "space in TOML", "search", "journal of a search"),
+    *("blocks of a profile", "blocks", "space in JSON", "space in TOML", "search"),
+    "journal of a search",
 )
 DOCUMENTS = ("profile", "predictor", "space in JSON", "search")
 

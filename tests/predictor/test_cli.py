@@ -14,7 +14,8 @@ import pytest
 from autotinybert.command import run_command
 from device_profiles.profile import LATENCIES_FILE
 from device_profiles.target import Target, Workload
-from predictor.cli import fit_predictor, predict_latency
+from predictor.cli import fit_predictor
+from predictor.predict_cli import predict_latency
 from predictor.store import load_predictor
 from supernet.architecture import Architecture, to_matrix
 
@@ -368,7 +369,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     predictor = fit_of(cli, make_profile(), tmp_path / "predictor")
     shapes = tmp_path / "shapes.csv"
     shapes.write_text(f"{COLUMNS}\n" + "4,312,1200,12,312\n" * 50_000)
-    code = "from predictor.cli import predict_latency_main as main; main()"
+    code = "from predictor.predict_cli import predict_latency_main as main; main()"
     command = [sys.executable, "-c", code, "--predictor", str(predictor), "--csv", str(shapes)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -387,7 +388,7 @@ def test_an_error_whose_json_nobody_can_read_still_ends_in_one_line(
     tmp_path: Path,
     closed: bool,  # noqa: FBT001
 ) -> None:
-    code = "from predictor.cli import predict_latency_main as main; main()"
+    code = "from predictor.predict_cli import predict_latency_main as main; main()"
     redirect = ">&-" if closed else "> /dev/full"
     command = f'"{sys.executable}" -c "{code}" --predictor {tmp_path} --csv x --json {redirect}'
     process = subprocess.run(

@@ -127,7 +127,7 @@ def test_training_rows_are_a_measurements_file(stored: Callable[[str], Path]) ->
 def test_the_lookup_table_is_a_spreadsheet_of_blocks(stored: Callable[[str], Path]) -> None:
     with (stored("predictor") / LOOKUP_FILE).open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["block"] for row in rows} == {"embedding", "attention", "ffn"}
+    assert {row["block"] for row in rows} == {"embedding", "attention", "ffn", "head"}
     assert all(float(row["latency_ms"]) >= 0 for row in rows)
     ffn = [float(row["latency_ms"]) for row in rows if row["block"] == "ffn"]
     assert ffn[-1] == max(ffn)
