@@ -40,6 +40,7 @@ FloatVector = npt.NDArray[np.float64]
 
 COUNTS = (3, 5, 10, 20)
 _PARTS = 5
+_SHARE_OK = 0.9
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,24 @@ class Errors:
 def latencies_by_target(
     measurements: Measurements,
 ) -> tuple[IntMatrix, dict[Slice, FloatVector]]:
-    """The shapes that are `ok` on every target, `[N, 5]`, and their latencies there, `[N]`."""
+    """The shapes that are `ok` on every target, `[N, 5]`, and their latencies there, `[N]`.
+
+    A target where less than nine tenths are `ok` was measured too badly to judge a method by.
+    """
     found: dict[Slice, dict[tuple[int, ...], float]] = {}
+    counts: dict[Slice, int] = {}
     for row, values in enumerate(measurements.slices):
+        counts[values] = counts.get(values, 0) + 1
         if measurements.verdicts[row] == "ok":
             shape = tuple(measurements.architectures[row].tolist())
             latency_ms = float(measurements.statistics["latency_ms"][row])
             found.setdefault(values, {})[shape] = latency_ms
-    common = sorted(set.intersection(*map(set, found.values())))
+    for values, count in counts.items():
+        ok = len(found.get(values, {}))
+        if ok < _SHARE_OK * count:
+            print(f"left out: {describe_slice(values)}, of which {ok} of {count} rows are ok")
+            found.pop(values, None)
+    common = sorted(set.intersection(*map(set, found.values()))) if found else []
     if len(found) < 2 or len(common) < 2 * max(COUNTS):
         raise SystemExit(f"{len(found)} targets with {len(common)} shapes in common are too few")
     return np.array(common), {
@@ -117,7 +128,7 @@ def errors_of(
 
         def both(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
             fits = (
-                fit_likeliest(known, shapes[rows], new_ms[rows], typical=shapes[rows]),  # noqa: B023
+                fit_likeliest(known, shapes[rows], new_ms[rows], typical=shapes[seen]),  # noqa: B023
                 CostTermRegressor.fit(shapes[rows], new_ms[rows]),
             )
             errors = [mape(new_ms[unseen], fit.predict(shapes[unseen])) for fit in fits]  # noqa: B023

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from autotinybert.errors import InputError
 from autotinybert.files import whole_file
-from predictor.features import cost_terms
-from predictor.transfer import FEWEST_SHAPES
-from predictor.transfer_fit import KnownDevice
-from predictor.transfer_prior import EXPECTED, FloatMatrix, prior_covariance
+from predictor.transfer import FEWEST_SHAPES, take_apart
+from predictor.transfer_prior import EXPECTED, FloatMatrix, FloatVector
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 
 # Relative standard deviation of a row that is expected: of its label, and of what no terms hold.
@@ -21,66 +19,59 @@ _EXPECTED_NOISE = 0.02
 
 
 def choose_transfer_shapes(
-    known: Sequence[KnownDevice], candidates: IntMatrix, count: int
+    known_ms: Mapping[str, FloatVector], typical: IntMatrix, count: int
 ) -> IntMatrix:
-    """The shapes to measure first on a new device, the most telling one first.
+    """The shapes to measure on a new device, the most telling one first.
 
-    Each is the one that lowers the expected squared relative error over all candidates most
-    (I-optimal design, greedy), given those before it and what a known device lets expect. The
-    same arguments give the same shapes, and fewer are the first of more.
+    Each is the one that lowers the expected squared relative error over all typical shapes most
+    (I-optimal design, greedy), given those before it and what the known devices let expect, in
+    their mean. The same arguments give the same shapes, and fewer are the first of more.
 
     Args:
-        known: devices that the new one may resemble; their mean decides.
-        candidates: int64 `[M, 5]`, the shapes that will be asked for, or a sample of them.
+        known_ms: of each device that the new one may resemble, by name, the latencies `[M]` of the
+            typical shapes, predicted or measured.
+        typical: int64 `[M, 5]`, the shapes that will be asked for, or a sample of them.
         count: how many to choose, at least 3.
 
     Returns:
-        int64 `[count, 5]`.
+        int64 `[count, 5]`, rows of `typical`.
 
     Raises:
-        InputError: if no device is known, or `count` is under 3 or over the different candidates.
+        InputError: if no device is known, or `count` is under 3 or over the different shapes.
     """
-    if not known:
-        raise InputError("no known device: name a predictor to transfer from")
-    shapes = np.unique(candidates, axis=0)
-    if not FEWEST_SHAPES <= count <= len(shapes):
+    known = take_apart(known_ms, typical)
+    different = len(np.unique(typical, axis=0))
+    if not FEWEST_SHAPES <= count <= different:
         raise InputError(
             f"{count} shapes cannot be chosen: a transfer needs {FEWEST_SHAPES} or more, and "
-            f"there are {len(shapes)} to choose from"
+            f"there are {different} to choose from"
         )
-    posteriors, rows = zip(*(_before(device, shapes) for device in known), strict=True)
-    covariances, relative = np.stack(posteriors), np.stack(rows)
+    relative = [device.typical for device in known]
+    covariances = [device.elsewhere(EXPECTED) for device in known]
+    available = np.ones(len(typical), dtype=bool)
     chosen: list[int] = []
     for _ in range(count):
-        gains = np.mean(
-            [_gains(cov, of_shapes) for cov, of_shapes in zip(covariances, relative, strict=True)],
-            axis=0,
-        )
-        gains[chosen] = -np.inf
-        best = int(gains.argmax())
+        gains = np.mean([_gains(*both) for both in zip(covariances, relative, strict=True)], axis=0)
+        best = int(np.where(available, gains, -np.inf).argmax())
         chosen.append(best)
-        for index, of_shapes in enumerate(relative):
-            covariances[index] = _after(covariances[index], of_shapes[best])
-    return shapes[chosen]
+        available &= (typical != typical[best]).any(axis=1)
+        covariances = [
+            _after(covariance, rows[best])
+            for covariance, rows in zip(covariances, relative, strict=True)
+        ]
+    return typical[chosen]
 
 
-def _before(known: KnownDevice, shapes: IntMatrix) -> tuple[FloatMatrix, FloatMatrix]:
-    """What is believed before measuring, `[K, K]`, and the terms that it is about, `[M, K]`."""
-    terms = cost_terms(shapes)
-    relative = terms / (terms @ known.prices_ms)[:, None]
-    scales = 1 / relative.mean(axis=0)
-    return prior_covariance(known.prices_ms / scales, EXPECTED), relative * scales
-
-
-def _gains(covariance: FloatMatrix, relative: FloatMatrix) -> FloatMatrix:
-    """By how much measuring each shape lowers the summed variance of all, `[M]`."""
+def _gains(covariance: FloatMatrix, relative: FloatMatrix) -> FloatVector:
+    """By how much measuring each shape lowers the mean variance of all, `[M]`."""
     towards = relative @ covariance
     variance = np.einsum("mk,mk->m", towards, relative) + _EXPECTED_NOISE**2
-    gains: FloatMatrix = np.einsum("mk,kl,ml->m", towards, relative.T @ relative, towards)
-    return gains / variance / len(relative)
+    information = relative.T @ relative / len(relative)
+    gains: FloatVector = np.einsum("mk,kl,ml->m", towards, information, towards) / variance
+    return gains
 
 
-def _after(covariance: FloatMatrix, measured: FloatMatrix) -> FloatMatrix:
+def _after(covariance: FloatMatrix, measured: FloatVector) -> FloatMatrix:
     """What is believed after a shape, `[K]`, was measured."""
     towards = covariance @ measured
     return covariance - np.outer(towards, towards) / (measured @ towards + _EXPECTED_NOISE**2)
