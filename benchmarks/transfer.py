@@ -31,8 +31,9 @@ from device_profiles.measurements import (
     read_measurements,
 )
 from predictor.regressors import CostTermRegressor
-from predictor.transfer import fit_transfer
-from predictor.transfer_fit import KnownDevice, fit_likeliest
+from predictor.transfer import fit_transfer, take_apart
+from predictor.transfer_fit import fit_likeliest
+from predictor.transfer_prior import Composition
 from predictor.transfer_shapes import choose_transfer_shapes
 from supernet.architecture import IntMatrix
 
@@ -98,14 +99,22 @@ def latencies_by_target(
     }
 
 
-def known_device(name: str, architectures: IntMatrix, latency_ms: FloatVector) -> KnownDevice:
-    """A target as a predictor knows it."""
-    return KnownDevice(name, CostTermRegressor.fit(architectures, latency_ms).prices_ms)
-
-
 def mape(latency_ms: FloatVector, predicted_ms: FloatVector) -> float:
     """Mean absolute percentage error, as a share."""
     return float(np.abs(predicted_ms / latency_ms - 1).mean())
+
+
+def _both_errors(
+    known: Sequence[Composition],
+    measured: tuple[IntMatrix, FloatVector],
+    truth: tuple[IntMatrix, FloatVector],
+) -> tuple[float, float]:
+    """The errors of the transfer and of the plain fit, for other shapes."""
+    architectures, latency_ms = truth
+    return (
+        mape(latency_ms, fit_likeliest(known, *measured).predict(architectures)),
+        mape(latency_ms, CostTermRegressor.fit(*measured).predict(architectures)),
+    )
 
 
 def errors_of(
@@ -121,27 +130,23 @@ def errors_of(
     chosen, drawn, resembling, spreads = [], [], [], []
     for part in range(_PARTS):
         seen, unseen = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
-        known = [
-            known_device(name, shapes[seen], latency_ms[seen])
+        typical = shapes[seen]
+        seen_ms = {
+            name: CostTermRegressor.fit(typical, latency_ms[seen]).predict(typical)
             for name, latency_ms in known_ms.items()
-        ]
-
-        def both(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
-            fits = (
-                fit_likeliest(known, shapes[rows], new_ms[rows], typical=shapes[seen]),  # noqa: B023
-                CostTermRegressor.fit(shapes[rows], new_ms[rows]),
-            )
-            errors = [mape(new_ms[unseen], fit.predict(shapes[unseen])) for fit in fits]  # noqa: B023
-            return errors[0], errors[1]
-
-        picked = choose_transfer_shapes(known, shapes[seen], count)
+        }
+        known = take_apart(seen_ms, typical)
+        truth = shapes[unseen], new_ms[unseen]
+        picked = choose_transfer_shapes(seen_ms, typical, count)
         rows = np.array([int(np.flatnonzero((shapes == row).all(axis=1))[0]) for row in picked])
-        chosen.append(both(rows))
-        judged = fit_transfer(known, shapes[rows], new_ms[rows], typical=shapes[seen])
+        chosen.append(_both_errors(known, (shapes[rows], new_ms[rows]), truth))
+        judged = fit_transfer(seen_ms, typical, shapes[rows], new_ms[rows])
         resembling.append(judged.resembles)
         deviations = judged.fit.predict(shapes[unseen]) / new_ms[unseen] - 1
         spreads.append(judged.fit.spread / np.sqrt(np.square(deviations).mean()))
-        drawn += [both(rng.choice(seen, count, replace=False)) for _ in range(draws)]
+        for _ in range(draws):
+            rows = rng.choice(seen, count, replace=False)
+            drawn.append(_both_errors(known, (shapes[rows], new_ms[rows]), truth))
     chosen_mean = np.mean(chosen, axis=0)
     drawn_errors = np.array(drawn)
     return Errors(

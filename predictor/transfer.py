@@ -63,8 +63,8 @@ def fit_transfer(
     """Fits a new device to a few of its rows, with the known device that explains them best.
 
     Args:
-        known_ms: of each known device, by name, the latencies `[M]` of the typical shapes, predicted
-            or measured.
+        known_ms: of each known device, by name, the latencies `[M]` of the typical shapes,
+            predicted or measured.
         typical: int64 `[M, 5]`, the shapes that will be asked for, or a sample of them.
         architectures: int64 `[N, 5]`, 3 different shapes or more, best those that
             `choose_transfer_shapes` names.

@@ -1,10 +1,10 @@
 """The prices of a new device from a few rows and what is known of another device.
 
-How far the known device is to be trusted is not decided beforehand: the fit is made for several
-strengths of `predictor.transfer_prior` and several noises, and each counts by how likely it makes the
-rows that were measured (Bayesian model averaging: Hoeting et al. 1999, doi
-10.1214/ss/1009212519). The weakest leaves the known device next to no say, so with many rows this
-is the fit of the same terms to the rows alone.
+How the new device differs from the known one, and how far that is to be trusted, is not decided
+beforehand: the fit is made for every change of `predictor.transfer_changes` and for several noises,
+and each counts by how likely it makes the rows that were measured (Bayesian model averaging:
+Hoeting et al. 1999, doi 10.1214/ss/1009212519). The weakest leave the known device little say, so
+with many rows this is about the fit of the same terms to the rows alone.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from predictor.features import cost_terms
-from predictor.transfer_prior import STRENGTHS, Composition, FloatMatrix, FloatVector
+from predictor.transfer_changes import CHANGES
+from predictor.transfer_prior import Composition, FloatMatrix, FloatVector
 from supernet.architecture import IntMatrix
 
 # How far a row may be from the best prices, relatively: noise of the label and what no terms hold.
-_NOISES = (0.005, 0.01, 0.02, 0.04, 0.08)
+_NOISES = (0.01, 0.02, 0.05, 0.1)
 
 # Hypotheses that are less likely than this share of the best are not solved.
 _LEAST_WEIGHT = 0.02
@@ -67,10 +68,8 @@ def fit_likeliest(
 def fit_one(known: Composition, architectures: IntMatrix, latency_ms: FloatVector) -> TransferFit:
     """The prices of the new device, averaged over the hypotheses about one known device."""
     rows = cost_terms(architectures) / latency_ms[:, None] * known.scales
-    as_known = rows @ known.contributions
-    expected = known.times(float(as_known.sum() / (as_known @ as_known)))
-    covariances = np.stack([expected.elsewhere(strength) for strength in STRENGTHS])
-    evidence = _log_evidence(rows, expected.contributions, covariances)
+    expected, covariances = _hypotheses(known, rows)
+    evidence = _log_evidence(rows, expected, covariances)
     best = float(evidence.max())
     weights = np.exp(evidence - best)
     log_evidence = best + float(np.log(weights.mean()))
@@ -78,11 +77,12 @@ def fit_one(known: Composition, architectures: IntMatrix, latency_ms: FloatVecto
     weights /= weights.sum()
     contributions = np.zeros(len(known.scales))
     variance = 0.0
-    for strength, noise_index in np.argwhere(weights).tolist():
-        weight, noise = weights[strength, noise_index], _NOISES[noise_index]
-        covariance = covariances[strength]
-        contributions += weight * _likeliest(rows, noise, expected.contributions, covariance)
-        variance += weight * _variance(expected.typical, rows, noise, covariance)
+    for index, noise_index in np.argwhere(weights).tolist():
+        weight, noise = weights[index, noise_index], _NOISES[noise_index]
+        mean, covariance = expected[index], covariances[index]
+        contributions += weight * _likeliest(rows, noise, mean, covariance)
+        typical = known.typical / (known.typical @ mean)[:, None]
+        variance += weight * _variance(typical, rows, noise, covariance)
     return TransferFit(
         known=known.name,
         prices_ms=contributions * known.scales,
@@ -92,19 +92,32 @@ def fit_one(known: Composition, architectures: IntMatrix, latency_ms: FloatVecto
     )
 
 
+def _hypotheses(known: Composition, rows: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
+    """What contributions each hypothesis lets expect, `[H, K]`, and how surely, `[H, K, K]`."""
+    expected, covariances = [], []
+    for change in CHANGES:
+        changed = change.of(known)
+        as_known = rows @ changed.contributions
+        factor = float(as_known.sum() / (as_known @ as_known))
+        for strength in change.strengths():
+            expected.append(factor * changed.contributions)
+            covariances.append(factor**2 * changed.elsewhere(strength))
+    return np.stack(expected), np.stack(covariances)
+
+
 def _log_evidence(
-    rows: FloatMatrix, expected: FloatVector, covariances: FloatMatrix
+    rows: FloatMatrix, expected: FloatMatrix, covariances: FloatMatrix
 ) -> FloatMatrix:
-    """The log density of the rows by strength and noise, `[S, M]`, less a constant.
+    """The log density of the rows by hypothesis and noise, `[H, M]`, less a constant.
 
     Args:
         rows: `[N, K]`, times contributions about 1.
-        expected: `[K]`, contributions.
-        covariances: `[S, K, K]`, of contributions, for each strength.
+        expected: `[H, K]`, contributions.
+        covariances: `[H, K, K]`, of contributions.
     """
     noises = np.square(_NOISES)[:, None, None] * np.eye(len(rows))
     lower = np.linalg.cholesky((rows @ covariances @ rows.T)[:, None] + noises)
-    surprise = np.linalg.solve(lower, (1 - rows @ expected)[:, None])[..., 0]
+    surprise = np.linalg.solve(lower, (1 - expected @ rows.T)[:, None, :, None])[..., 0]
     log_det = np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
     log_evidence: FloatMatrix = -0.5 * np.square(surprise).sum(axis=-1) - log_det
     return log_evidence

@@ -4,13 +4,12 @@ A known device is taken apart first: which share of its latency each cost term h
 device leave that open where terms go together, so the parts have an uncertainty, and what an
 ordinary encoder spends its time on fills the gap. On the new device each part costs what it costs
 on the known one times a factor. All factors share one that is free (a slower clock); those of the
-products share another, and so do the others (int8, threads); those of a group share a third (a
-kernel that this device is better at), and every term has a little of its own.
+products share another, and so do the others (threads); those of a group share a third (a kernel
+that this device is better at), and every term has a little of its own.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +38,17 @@ GROUPS = tuple(_GROUPS)
 # Faster together when the precision is lower.
 _PRODUCTS = ("projections", "FFN", "weights")
 
+# `weights>N` is reading weights beyond N, which no cache holds.
+WEIGHTS_PREFIX = "weights>"
+
 
 def group_of(term: str) -> str:
-    """The group of a term of `COST_TERMS`; `weights>N` is reading what no cache holds.
+    """The group of a term of `COST_TERMS`.
 
     Raises:
         KeyError: if the term has none: add it to the table.
     """
-    if term.startswith("weights>"):
+    if term.startswith(WEIGHTS_PREFIX):
         return "weights"
     for group, (_, terms) in _GROUPS.items():
         if term in terms:
@@ -56,8 +58,8 @@ def group_of(term: str) -> str:
 
 _GROUP = np.array([GROUPS.index(group_of(term)) for term in COST_TERMS])
 _IN_GROUP = (_GROUP[:, None] == _GROUP).astype(np.float64)
-_PRODUCT = np.array([group_of(term) in _PRODUCTS for term in COST_TERMS])
-_OF_KIND = (_PRODUCT[:, None] == _PRODUCT).astype(np.float64)
+IS_PRODUCT = np.array([group_of(term) in _PRODUCTS for term in COST_TERMS])
+_OF_KIND = (IS_PRODUCT[:, None] == IS_PRODUCT).astype(np.float64)
 _TERMS_IN_GROUP = _IN_GROUP.sum(axis=1)
 _ORDINARY = np.array([share for share, _ in _GROUPS.values()])[_GROUP] / _TERMS_IN_GROUP
 
@@ -88,24 +90,14 @@ class Strength:
     terms: float
 
     def of_factors(self) -> FloatMatrix:
-        """The covariance of the factors of all terms, `[K, K]`; the common one is as good as free."""
-        return (
+        """The covariance of the factors of all terms, `[K, K]`; a common one is as good as free."""
+        covariance: FloatMatrix = (
             1.0
             + self.kinds**2 * _OF_KIND
             + self.groups**2 * _IN_GROUP
             + self.terms**2 * np.eye(len(_GROUP))
         )
-
-
-# From "the same but for its clock" to "the known device says next to nothing", which is the plain
-# fit; how likely each makes the measurements says how much it counts.
-STRENGTHS = tuple(
-    Strength(*values)
-    for values in itertools.product((0.1, 0.5, 1.0), (0.05, 0.2, 0.5), (0.02, 0.2, 1.0))
-)
-
-# What a device is expected to be when it is chosen what to measure.
-EXPECTED = Strength(kinds=0.7, groups=0.3, terms=0.2)
+        return covariance
 
 
 @dataclass(frozen=True)
@@ -135,34 +127,36 @@ class Composition:
         # Solving needs scipy; a device or a search that only predicts does without it.
         from scipy.optimize import nnls
 
-        scales, relative, shares, covariance = _ordinary(typical, latency_ms)
+        before = cls.ordinary(typical, latency_ms)
+        relative = before.typical
         precision = np.sqrt(_KNOWN_ROWS / len(relative)) / _KNOWN_NOISE
-        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        whitening = np.linalg.inv(np.linalg.cholesky(before.covariance))
         contributions, _ = nnls(
             np.vstack([relative * precision, whitening]),
-            np.concatenate([np.full(len(relative), precision), whitening @ shares]),
+            np.concatenate([np.full(len(relative), precision), whitening @ before.contributions]),
         )
         information = relative.T @ relative * precision**2 + whitening.T @ whitening
-        return cls(name, relative, scales, contributions, np.linalg.inv(information))
+        return cls(name, relative, before.scales, contributions, np.linalg.inv(information))
 
     @classmethod
     def ordinary(cls, typical: IntMatrix, latency_ms: FloatVector) -> Composition:
         """A device of which nothing is known but that it runs encoders; `[M, 5]` and `[M]`.
 
-        The latencies are only what is typical relative to; their factor is free.
+        The latencies are only what its contributions are relative to; their factor is free.
         """
-        scales, relative, shares, covariance = _ordinary(typical, latency_ms)
-        return cls("", relative, scales, shares, covariance)
-
-    def times(self, factor: float) -> Composition:
-        """The same device, slower by a factor."""
-        return Composition(
-            self.name,
-            self.typical / factor,
-            self.scales,
-            self.contributions * factor,
-            self.covariance * factor**2,
+        relative = cost_terms(typical) / latency_ms[:, None]
+        means = relative.mean(axis=0)
+        present = means > 0
+        # A term that no shape has (a cache that all fit in) is nothing to scale by.
+        scales = 1 / np.where(present, means, 1.0)
+        shares = _ORDINARY * present
+        # A group may as well cost nothing or twice its share, and each of its terms all of that.
+        covariance = (
+            np.outer(shares, shares) * _IN_GROUP * _TERMS_IN_GROUP
+            + np.diag(shares**2 * _TERMS_IN_GROUP)
+            + np.diag(np.where(present, 0.0, _LEAST_VARIANCE))
         )
+        return cls("", relative * scales, scales, shares, covariance)
 
     def elsewhere(self, strength: Strength) -> FloatMatrix:
         """The covariance of the contributions on a device that differs by a strength, `[K, K]`.
@@ -179,25 +173,7 @@ class Composition:
         return covariance
 
 
-def _ordinary(
-    typical: IntMatrix, latency_ms: FloatVector
-) -> tuple[FloatVector, FloatMatrix, FloatVector, FloatMatrix]:
-    """Scales, relative terms, and the mean and covariance of ordinary contributions."""
-    relative = cost_terms(typical) / latency_ms[:, None]
-    means = relative.mean(axis=0)
-    present = means > 0
-    # A term that no shape has (a cache that all fit in) is nothing to scale by.
-    scales = 1 / np.where(present, means, 1.0)
-    shares = _ORDINARY * present
-    # A group may as well cost nothing or twice its share, and each of its terms all of that.
-    covariance = (
-        np.outer(shares, shares) * _IN_GROUP * _TERMS_IN_GROUP
-        + np.diag(shares**2 * _TERMS_IN_GROUP)
-        + np.diag(np.where(present, 0.0, _LEAST_VARIANCE))
-    )
-    return scales, relative * scales, shares, covariance
-
-
 def group_sums(contributions: FloatVector) -> FloatVector:
     """Contributions of terms, `[K]`, summed over each of `GROUPS`, `[G]`."""
-    return np.bincount(_GROUP, contributions, minlength=len(GROUPS))
+    sums = np.bincount(_GROUP, contributions, minlength=len(GROUPS))
+    return sums.astype(np.float64)

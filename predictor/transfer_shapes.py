@@ -11,8 +11,11 @@ import numpy as np
 from autotinybert.errors import InputError
 from autotinybert.files import whole_file
 from predictor.transfer import FEWEST_SHAPES, take_apart
-from predictor.transfer_prior import EXPECTED, FloatMatrix, FloatVector
+from predictor.transfer_prior import FloatMatrix, FloatVector, Strength
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
+
+# How far from a known device a new one is expected to be.
+_EXPECTED = Strength(kinds=0.7, groups=0.3, terms=0.2)
 
 # Relative standard deviation of a row that is expected: of its label, and of what no terms hold.
 _EXPECTED_NOISE = 0.02
@@ -47,7 +50,7 @@ def choose_transfer_shapes(
             f"there are {different} to choose from"
         )
     relative = [device.typical for device in known]
-    covariances = [device.elsewhere(EXPECTED) for device in known]
+    covariances = [device.elsewhere(_EXPECTED) for device in known]
     available = np.ones(len(typical), dtype=bool)
     chosen: list[int] = []
     for _ in range(count):
