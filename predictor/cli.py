@@ -28,6 +28,8 @@ from predictor.fitting import SliceFit, fit_slices
 from predictor.model import LatencyPredictor
 from predictor.store import PREDICTOR_FILES, load_predictor, save_predictor
 from predictor.summary import fit_summary, workload_summary
+from predictor.transfer_cli import load_known, transfer
+from predictor.transfer_cli import suggest as suggest_shapes_for
 from predictor.workload_model import WorkloadModel, fit_workload_models, join_workloads
 
 REPORT_FILE = "report.html"
@@ -52,6 +54,17 @@ def fit_predictor(
             metavar="all|quick", help="Of the report; the published networks take a minute or two."
         ),
     ] = "all",
+    transfer_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PREDICTOR",
+            help="Of a device that this one may resemble, for 3 shapes or more; repeatable.",
+        ),
+    ] = None,
+    suggest: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --transfer-from: write so many shapes to measure to --out."),
+    ] = None,
     allow_emulated: Annotated[
         bool,
         typer.Option("--allow-emulated", help="Accept profiles made under an emulator."),
@@ -65,9 +78,18 @@ def fit_predictor(
     del json, version  # the frame around every command reads them
     if baselines not in ("all", "quick"):
         raise InputError(f"--baselines {baselines!r} is unknown: use all or quick")
+    known = load_known(transfer_from or [], allow_emulated=allow_emulated)
+    if suggest is not None:
+        if not known or profiles or csv is not None:
+            raise InputError("--suggest N goes with --transfer-from and --out FILE.csv alone")
+        return suggest_shapes_for(known, suggest, out, overwrite=overwrite)
     loaded, parts, sources = _inputs(profiles or [], csv, allow_emulated=allow_emulated)
-    for source in sources:
+    for source in [*sources, *(device.name for device in known)]:
         check_apart(out, {"what the predictor is fitted to": Path(source)})
+    if known:
+        if report:
+            raise InputError("--report is of a fit to 20 shapes or more: leave it out")
+        return transfer(known, loaded, parts, sources, out, overwrite=overwrite)
     measurements = concatenate(parts)
     noise = [label_noise(profile.campaign(), profile.protocol) for profile in loaded]
     request = {

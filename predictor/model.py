@@ -51,6 +51,10 @@ MODELS: dict[str, type[CorrectedRegressor] | type[CostTermRegressor] | type[Look
 }
 
 
+# What a fit of a few rows with the help of a known device is called; it has no other beside it.
+TRANSFERRED = "transferred-cost-terms"
+
+
 @dataclass(frozen=True)
 class Calibration:
     """From a predicted quiet latency to a statistic and its bounds, as log factors.

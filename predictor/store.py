@@ -17,7 +17,6 @@ History of the schema:
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from autotinybert.errors import DamagedFileError, InputError
-from autotinybert.files import read_signed_json, whole_file, write_signed_json
+from autotinybert.files import read_signed_json, write_signed_json
 from autotinybert.values import integer, items, mapping, number, optional, text
 from device_profiles.machine import key_hash
 from device_profiles.measurements import SLICE_DEFAULTS, Slice, slice_of_columns
@@ -33,16 +32,17 @@ from device_profiles.profile_document import read_reference_rows
 from device_profiles.target import MAX_BATCH_SIZE
 from predictor.fitting import SliceFit
 from predictor.intervals import EVEN_SPREAD, Spread
-from predictor.lookup_table import LookupTable
 from predictor.metrics import Accuracy
 from predictor.model import (
     MODELS,
-    STATISTIC_COLUMNS,
+    TRANSFERRED,
     BetweenWorkloads,
     Calibration,
     LatencyPredictor,
     SlicePredictor,
 )
+from predictor.regressors import CostTermRegressor
+from predictor.tables import write_lookup_tables, write_training_rows
 from predictor.workload_model import WorkloadModel
 from predictor.workload_terms import ALL_WORKLOADS, AtWorkload, WorkloadRegressor
 from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
@@ -58,7 +58,7 @@ PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
 # A statistic is never a billion times another.
 _MOST_LOG_FACTOR = 20.0
 
-_READERS = {**MODELS, ALL_WORKLOADS: AtWorkload}
+_READERS = {**MODELS, ALL_WORKLOADS: AtWorkload, TRANSFERRED: CostTermRegressor}
 
 _TARGET_COLUMNS = tuple(SLICE_DEFAULTS)[2:]
 
@@ -81,8 +81,8 @@ def save_predictor(
         "slices": [_slice_to_json(part) for part in predictor.slices],
         "workload_models": [_workload_model_to_json(each) for each in predictor.workload_models],
     }
-    _write_training_rows(folder / TRAINING_FILE, fits)
-    _write_lookup_tables(folder / LOOKUP_FILE, predictor.slices)
+    write_training_rows(folder / TRAINING_FILE, fits)
+    write_lookup_tables(folder / LOOKUP_FILE, predictor.slices)
     write_signed_json(folder / PREDICTOR_FILE, document)
 
 
@@ -270,41 +270,3 @@ def _calibration(value: Mapping[str, Any], version: int) -> Calibration:
     if (np.abs(centers) > _MOST_LOG_FACTOR).any():
         raise ValueError("a center is no factor")
     return Calibration(knots, centers, low, high, safe)
-
-
-def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:
-    statistics = [column for column in STATISTIC_COLUMNS.values()]
-    predictions = {name: f"held_out_{name.replace('-', '_')}_ms" for name in MODELS}
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            (*ARCHITECTURE_FIELDS, *SLICE_DEFAULTS, *statistics, *predictions.values(), "suspect")
-        )
-        for fit in fits:
-            for row, architecture in enumerate(fit.architectures.tolist()):
-                measured = [
-                    fit.statistics[name][row] if name in fit.statistics else np.nan
-                    for name in statistics
-                ]
-                writer.writerow(
-                    (
-                        *architecture,
-                        *fit.predictor.slice,
-                        *("" if np.isnan(value) else f"{value:.6f}" for value in measured),
-                        *(f"{fit.held_out_ms[name][row]:.6f}" for name in predictions),
-                        int(fit.suspects[row]),
-                    )
-                )
-
-
-def _write_lookup_tables(path: Path, slices: Sequence[SlicePredictor]) -> None:
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*SLICE_DEFAULTS, "block", "hidden_size", "size", "latency_ms"))
-        for part in slices:
-            table = part.models["lookup-table"]
-            assert isinstance(table, LookupTable)
-            for block, hidden_size, size, latency_ms in table.blocks():
-                writer.writerow(
-                    (*part.slice, block, hidden_size or "", size or "", f"{latency_ms:.6f}")
-                )
