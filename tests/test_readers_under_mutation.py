@@ -88,6 +88,7 @@ class Reader:
         accepts: whether what was read of a mutated file, and what stood there, may be so.
         signed: whether the file has a checksum of itself.
         free: places of a JSON document that are kept and not read.
+        optional: places of a JSON document that may be missing, but are nothing of another kind.
     """
 
     folder: Path
@@ -96,6 +97,7 @@ class Reader:
     accepts: Callable[[Any, Any], bool] = operator.eq
     signed: bool = True
     free: Sequence[Path_] = ()
+    optional: Sequence[Path_] = ()
 
 
 def profile_picture(folder: Path) -> object:
@@ -208,6 +210,13 @@ def readers(
     kept: list[Path_] = [("measurement_key",), ("measurement_key_hash",), ("seed",), ("target",)]
     kept += [*PERCENTILES, *older]
     kept += [("slices", "*", "statistics", name) for name in ("p50", "p90")]
+    # Terms that a predictor lacks cost nothing; a table that was not measured has no factors.
+    models: Path_ = ("slices", "*", "models")
+    missing: list[Path_] = [
+        (*models, "cost-terms", "*"),
+        (*models, "corrected-cost-terms", "prices_ms", "*"),
+        (*models, "lookup-table", "calibration"),
+    ]
     return {
         "profile": Reader(profile, PROFILE_FILE, profile_picture, free=host_facts),
         "journal of a campaign": Reader(profile, JOURNAL_FILE, profile_picture),
@@ -215,7 +224,9 @@ def readers(
         "measurements": Reader(profile, LATENCIES_FILE, measurements_picture, anything),
         "blocks of a profile": Reader(profile, BLOCKS_FILE, profile_picture),
         "blocks": Reader(profile, BLOCKS_FILE, blocks_picture, anything),
-        "predictor": Reader(root / "predictor", PREDICTOR_FILE, predictor_picture, free=kept),
+        "predictor": Reader(
+            root / "predictor", PREDICTOR_FILE, predictor_picture, free=kept, optional=missing
+        ),
         "space in JSON": Reader(
             space, "small.json", read_json_space, anything, signed=False, free=defaults
         ),
@@ -275,6 +286,10 @@ def check_document(reader: Reader, folder: Path, data: st.DataObject, whole: Any
     (folder / reader.file).write_text(text)
     found = outcome(lambda: reader.read(folder))
     if found is REFUSED or change.touches([("sha256",), *reader.free]):
+        return
+    if change.removed and any(
+        len(change.where) == len(place) and change.touches([place]) for place in reader.optional
+    ):
         return
     assert not change.of_another_kind(whole), f"took {change.value!r} at {change.where}"
 
