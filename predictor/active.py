@@ -17,6 +17,7 @@ from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
 IntVector = npt.NDArray[np.int64]
+BoolVector = npt.NDArray[np.bool_]
 
 # With fewer rows there is no telling how good a fit is.
 FEWEST_ROWS = 10
@@ -47,6 +48,8 @@ def choose_shapes(
     candidates: IntMatrix,
     count: int,
     fit: ModelFitter,
+    *,
+    free: BoolVector | None = None,
 ) -> IntVector:
     """The candidates to measure next: those that tell most about all of them.
 
@@ -56,16 +59,16 @@ def choose_shapes(
     Args:
         measured: int64 `[N, 5]`, N at least 1.
         latency_ms: `[N]`, positive.
-        candidates: int64 `[M, 5]`, spread over the space as the shapes that will be asked for;
-            those that were measured are counted but not chosen.
+        candidates: int64 `[M, 5]`, spread over the space as the shapes that will be asked for.
         count: how many to choose.
         fit: fits a model.
+        free: `[M]`, which candidates may be chosen; those not measured, if it is left out.
 
     Returns:
         `[count]` row numbers of `candidates`, the most telling first; fewer if there are no more.
     """
     known, asked = _design(measured, latency_ms, candidates, fit)
-    free = ~_among(candidates, measured)
+    free = ~_among(candidates, measured) if free is None else free.copy()
     covariance = _covariance(known)
     chosen: list[int] = []
     for _ in range(min(count, int(free.sum()))):
@@ -150,7 +153,7 @@ def _covariance(known: FloatMatrix) -> FloatMatrix:
     return found
 
 
-def _among(shapes: IntMatrix, others: IntMatrix) -> npt.NDArray[np.bool_]:
+def _among(shapes: IntMatrix, others: IntMatrix) -> BoolVector:
     """Which shapes are among others, `[M]`."""
     known = set(map(tuple, others.tolist()))
     return np.array([tuple(shape) in known for shape in shapes.tolist()], dtype=np.bool_)

@@ -28,6 +28,7 @@ from profiler.child import open_child
 from profiler.doctor_cli import unreachable
 from profiler.extras import ExtrasWorker, run_extras
 from profiler.extras_answer import announce, with_extras
+from profiler.growth import Grow
 from profiler.profiling_options import ProfilingJob
 from profiler.progress import progress_bar
 from profiler.ssh import RemoteHost
@@ -48,6 +49,7 @@ def profile_machine(
     out: Path,
     *,
     overwrite: bool,
+    grow: Grow | None = None,
     open_worker: Callable[[], MachineWorker] | None = None,
     clock_s: Callable[[], float] = time.monotonic,
 ) -> Answer:
@@ -57,6 +59,7 @@ def profile_machine(
         job: what to measure.
         out: the profile's folder.
         overwrite: replace what another request left there.
+        grow: decides what is measured besides, and when that is enough.
         open_worker: starts what measures; a child process, if it is left out.
         clock_s: reads seconds.
 
@@ -96,6 +99,7 @@ def profile_machine(
             clock_s=clock_s,
             time_limit_s=_time_limit_s(job, spent_s),
             shorten_plan=job.options.architectures is None,
+            grow=grow,
             on_progress=on_progress,
         )
         run_extras(
