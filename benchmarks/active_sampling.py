@@ -5,7 +5,8 @@
 Plays campaigns on recorded rows, those of one workload and target. In each of 20 runs 100 shapes,
 drawn anew, are kept out as the fresh ones; `predictor.active` starts with 12 of the others, adds 8
 at a time, and stops at the first promise within the target. A fixed plan takes the same shapes in
-maximin order: each the one furthest, in log sizes, from all before it; with `--sampled`, in the order of the rows, a sample of the space. Errors are mean absolute
+maximin order: each the one furthest, in log sizes, from all before it; with `--sampled`, in the
+order of the rows, which is that of a sample spread over the space. Errors are mean absolute
 relative ones over the fresh shapes, against the rows of `--truth`, a campaign of the same shapes.
 """
 

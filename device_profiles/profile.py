@@ -1,8 +1,8 @@
 """A device profile on disk: a folder that says what was measured, where, how, and how well.
 
 - `profile.json`: schema version, host facts, protocol, measurement key, reference rows, the
-  campaign's blocks, what a growing one promised, footprints, lasting loads and lengths of texts where these were asked for,
-  and checksums of the other files and of itself
+  campaign's blocks, what a growing one promised, footprints, lasting loads and lengths of texts
+  where these were asked for, and checksums of the other files and of itself
 - `measurements.jsonl`: the journal, every visit with its raw runs
 - `latencies.csv`: one row per architecture, workload and target, with its verdict
 - `variants.jsonl`: the journal of the campaign that chose the graph variant, if one did

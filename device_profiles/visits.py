@@ -208,9 +208,7 @@ class CampaignRecord:
             raise ValueError("only a whole plan can be extended")
         if not configurations or set(configurations) & set(self.configurations):
             raise ValueError("an extension adds what is not in the plan yet")
-        self.stage = Stage(
-            len(self.configurations), len(self.rounds), self.elapsed_s, self.lost_s
-        )
+        self.stage = Stage(len(self.configurations), len(self.rounds), self.elapsed_s, self.lost_s)
         self.configurations += configurations
 
     def _add_promise(self, configurations: int, error: object) -> None:
@@ -261,7 +259,9 @@ class CampaignRecord:
         """What a growing campaign promised, as its profile tells it."""
         return [
             {
-                "shapes": len({c.architecture for c in self.configurations[: promise.configurations]}),
+                "shapes": len(
+                    {c.architecture for c in self.configurations[: promise.configurations]}
+                ),
                 "elapsed_s": round(promise.elapsed_s, 3),
                 "promised_error": promise.error,
             }

@@ -195,17 +195,13 @@ class _Campaign:
             finally:
                 worker.close()
 
-    def _end_or_grow(
-        self, limit_s: float, grow: Grow | None
-    ) -> None:
+    def _end_or_grow(self, limit_s: float, grow: Grow | None) -> None:
         """Journals why the campaign ends, or what is added to it."""
         if grow is None:
             self._append({"kind": "stopped", "reason": self._why_done()})
             return
         plan, protocol, done = self._plan, self._protocol, self._why_done()
-        self._append(
-            growth_record(grow(self.record), self.record, plan, protocol, limit_s, done)
-        )
+        self._append(growth_record(grow(self.record), self.record, plan, protocol, limit_s, done))
 
     def _reach(self, open_worker: Callable[[], Worker]) -> Worker:
         """Opens a worker; if the connection was lost, waits for it and journals its return."""

@@ -51,7 +51,12 @@ def profile_device(
         typer.Option(help="Space to sample: kd (default), mlm, hf-native, or a .toml or .json."),
     ] = None,
     configs: Annotated[
-        int | None, typer.Option(min=1, max=MOST_CONFIGS, help="Shapes to sample; default 60. With --until-error, the most; 200.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_CONFIGS,
+            help="Shapes to sample; default 60. With --until-error, the most; 200.",
+        ),
     ] = None,
     minutes: Annotated[
         float | None,

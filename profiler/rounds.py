@@ -12,10 +12,6 @@ from profiler.plan import Plan
 # More than the five that a block needs to be judged: some may fail.
 _FEWEST_VISITS_OF_A_ROUND = 8
 
-# Configurations of earlier stages are visited in the rounds of a later one, too: as many as it has
-# itself, or the medians that blocks are compared by would follow its own. Half are references.
-_ANCHORS_PER_CONFIGURATION = 1
-
 # Visits beyond those of the label are given up where they would take the campaign past this many
 # times what it takes on a quiet machine.
 _MOST_STRETCH = 1.8
@@ -55,11 +51,21 @@ def due(record: CampaignRecord, plan: Plan, protocol: Protocol, round_number: in
     return doubtful + others[:missing]
 
 
+def num_anchors(count: int) -> int:
+    """How many earlier configurations a round visits along with so many new ones.
+
+    As many: with fewer, the medians that blocks are compared by would follow the new ones, and a
+    stage that was slow from end to end would go unseen.
+    """
+    return max(count, _FEWEST_VISITS_OF_A_ROUND)
+
+
 def _anchors(record: CampaignRecord, plan: Plan, round_number: int) -> list[int]:
     """Configurations of earlier stages that a round of a later one visits as well."""
     first = record.stage.first
-    most = _ANCHORS_PER_CONFIGURATION * max(record.num_planned - first, _FEWEST_VISITS_OF_A_ROUND)
+    most = num_anchors(record.num_planned - first)
     earlier = [index for index in range(first) if not record.given_up(index)]
+    # Half are references at most; the others differ from round to round.
     references = [index for index in earlier if index < plan.num_required][: most // 2]
     others = plan.shuffled(round_number, sorted(set(earlier) - set(references)))
     return references + others[: most - len(references)]

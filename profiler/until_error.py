@@ -45,9 +45,7 @@ class UntilError:
     seed: int
 
     @classmethod
-    def asked(
-        cls, text: str, space: Space, *, configs: int | None, seed: int
-    ) -> UntilError:
+    def asked(cls, text: str, space: Space, *, configs: int | None, seed: int) -> UntilError:
         """Reads `2%` or `0.02`.
 
         Args:

@@ -69,9 +69,7 @@ def growing(asked: UntilError, others: int, protocol: Protocol) -> Grow:
             return Growth((), error, f"{why}, {asked.most_shapes}")
         known = {each.row for each in taken}
         free = np.array([tuple(each) not in known for each in candidates.tolist()], dtype=np.bool_)
-        chosen = choose_shapes(
-            *usable[worst], candidates, min(left, BATCH_SHAPES), fit, free=free
-        )
+        chosen = choose_shapes(*usable[worst], candidates, min(left, BATCH_SHAPES), fit, free=free)
         if not len(chosen):
             return Growth((), error, f"{promise}, and there are no more shapes")
         slices = dict.fromkeys((each.workload, each.target) for each in record.configurations)

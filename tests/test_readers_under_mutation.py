@@ -28,6 +28,7 @@ from device_profiles.profile import (
     DeviceProfile,
 )
 from device_profiles.rows import rows_of
+from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord
 from predictor.cli import fit_predictor
 from predictor.store import PREDICTOR_FILE, load_predictor

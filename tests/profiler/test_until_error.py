@@ -99,10 +99,7 @@ def test_a_profile_ends_by_itself_and_predicts_as_well_as_it_promised(
     fresh = kd_space().sample(np.random.default_rng(7), 100)
     configuration = dataclasses.replace(device.visited[0])
     truth = np.array(
-        [
-            device.quiet_ms(dataclasses.replace(configuration, architecture=shape))
-            for shape in fresh
-        ]
+        [device.quiet_ms(dataclasses.replace(configuration, architecture=shape)) for shape in fresh]
     )
     assert np.abs(model.predict(to_matrix(fresh)) / truth - 1).mean() < 1.2 * last
 
