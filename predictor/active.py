@@ -22,8 +22,8 @@ BoolVector = npt.NDArray[np.bool_]
 # With fewer rows there is no telling how good a fit is.
 FEWEST_ROWS = 10
 
-# What is known of a column's share of the latency before anything is measured: the variance of a
-# label and of the model's misfit, over that of the share. It keeps 26 columns apart with 12 rows.
+# The variance of labels and misfit, over what a column's share of the latency may vary by before
+# anything is measured. With it, a dozen rows say something about two dozen columns.
 _RIDGE = 1e-3
 
 # The correction's polynomials vary far less than the prices do, and less the higher their degree.
@@ -136,21 +136,18 @@ def _design(
     sizes = LogSizes.of(candidates)
     degrees = np.array([sum(each) for each in sizes.powers(_CORRECTION_DEGREE)])
     deviations = _CORRECTION_STRENGTH * _CORRECTION_DECAY**degrees
-    return tuple(  # type: ignore[return-value] # two of them
-        np.hstack(
-            [
-                terms[:, present] / scales,
-                sizes.polynomials(shapes, _CORRECTION_DEGREE).T * deviations,
-            ]
-        )
-        for terms, shapes in ((known, measured), (asked, candidates))
-    )
+
+    def rows(shapes: IntMatrix, terms: FloatMatrix) -> FloatMatrix:
+        correction = sizes.polynomials(shapes, _CORRECTION_DEGREE).T
+        return np.hstack([terms[:, present] / scales, correction * deviations])
+
+    return rows(measured, known), rows(candidates, asked)
 
 
 def _covariance(known: FloatMatrix) -> FloatMatrix:
     """Of the coefficients, given rows `[N, K]`: `[K, K]`, the identity without any."""
-    found: FloatMatrix = np.linalg.inv(known.T @ known + np.eye(known.shape[1]))
-    return found
+    precision = known.T @ known + np.eye(known.shape[1])
+    return np.asarray(np.linalg.inv(precision), dtype=np.float64)
 
 
 def _among(shapes: IntMatrix, others: IntMatrix) -> BoolVector:
