@@ -196,8 +196,8 @@ def _count(shapes: float, most: int) -> str:
     return f"{shapes:.0f}" if np.isfinite(shapes) else f"more than {most}"
 
 
-def draw(runs: Sequence[Run]) -> str:
-    """The curves, as SVG."""
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """Writes the curves, as an SVG for a page or as a picture on white."""
     styles = {
         "active, true": (BLUE, "-"),
         "active, promised": (BLUE, ":"),
@@ -226,7 +226,11 @@ def draw(runs: Sequence[Run]) -> str:
         right.axhline(_MOST_OVER_PROMISE, color=ORANGE, linewidth=1)
         right.set_xticks(range(len(_TARGETS)), [f"{target:.1%}" for target in _TARGETS])
         right.set(xlabel="--until-error", ylabel="true / promised error", ylim=(0, None))
-        return svg_element(figure, "Active sampling against a fixed plan")
+        if path.suffix == ".svg":
+            svg = svg_element(figure, "Active sampling against a fixed plan")
+            path.write_text(svg, encoding="utf-8")
+        else:
+            figure.savefig(path, dpi=150, facecolor="white")
 
 
 def main() -> None:
@@ -244,7 +248,7 @@ def main() -> None:
     for name, (counts, errors) in mean_curves(runs).items():
         print(name, " ".join(f"{n}:{e:.2%}" for n, e in zip(counts, errors, strict=True)))
     if options.figure is not None:
-        options.figure.write_text(draw(runs), encoding="utf-8")
+        draw(runs, options.figure)
         print(f"wrote {options.figure}")
 
 
