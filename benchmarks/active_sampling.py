@@ -1,13 +1,14 @@
 """Does measuring where least is known save shapes, and does its promised error hold?
 
-    python -m benchmarks.active_sampling LATENCIES [--truth LATENCIES] [--sampled] [--figure FILE]
+    python -m benchmarks.active_sampling LATENCIES [--truth LATENCIES] [--figure FILE]
 
 Plays campaigns on recorded rows, those of one workload and target. In each of 20 runs 100 shapes,
 drawn anew, are kept out as the fresh ones; `predictor.active` starts with 12 of the others, adds 8
-at a time, and stops at the first promise within the target. A fixed plan takes the same shapes in
-maximin order: each the one furthest, in log sizes, from all before it; with `--sampled`, in the
-order of the rows, which is that of a sample spread over the space. Errors are mean absolute
-relative ones over the fresh shapes, against the rows of `--truth`, a campaign of the same shapes.
+at a time, and stops at the first promise within the target. Two plans of a fixed size fill the
+space with the same shapes: `sampled` takes them in the order of the rows, that of the sequence that
+campaigns sample; `maximin` takes the one furthest, in log sizes, from all before it. Errors are
+mean absolute relative ones over the fresh shapes, against the rows of `--truth`, which is a second
+campaign of the same shapes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from device_profiles.measurements import Measurements, read_measurements
 from predictor.active import choose_shapes, promised_error
 from predictor.regressors import CorrectedRegressor
-from predictor.svg import BLUE, ORANGE, STYLE, svg_element
+from predictor.svg import BLUE, ORANGE, STYLE, plain_log_ticks, svg_element
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
@@ -50,15 +52,15 @@ class Run:
         counts: `[C]`, shapes measured, of the active plan.
         promised: `[C]`.
         true: `[C]`.
-        fixed_counts: `[D]`, of the fixed plan.
-        fixed_true: `[D]`.
+        fixed_counts: `[D]`, of the fixed plans.
+        fixed_true: `[D]`, by the plan's name.
     """
 
     counts: IntVector
     promised: FloatVector
     true: FloatVector
     fixed_counts: IntVector
-    fixed_true: FloatVector
+    fixed_true: dict[str, FloatVector]
 
     def stop(self, target: float) -> int | None:
         """Where in `counts` the active plan stops; None if it has no more shapes before that."""
@@ -113,10 +115,8 @@ def play(
     latency_ms: FloatVector,
     truth_ms: FloatVector,
     seed: int,
-    *,
-    sampled: bool = False,
 ) -> Run:
-    """Plays one run; `sampled` says that the fixed plan takes the rows as they come."""
+    """Plays one run."""
     shuffled = np.random.default_rng(seed).permutation(len(latency_ms))
     fresh, pool = shuffled[:_FRESH], np.sort(shuffled[_FRESH:])
     order = pool[maximin_order(architectures[pool])]
@@ -137,14 +137,16 @@ def play(
         if not len(chosen):
             break
         rows = np.concatenate([rows, pool[chosen]])
-    fixed = pool if sampled else order
     fixed_counts = [*range(_START, len(pool), _FIXED_STEP), len(pool)]
     return Run(
         np.array(counts),
         np.array(promised),
         np.array(true),
         np.array(fixed_counts),
-        np.array([true_error(fixed[:count]) for count in fixed_counts]),
+        {
+            name: np.array([true_error(plan[:count]) for count in fixed_counts])
+            for name, plan in (("sampled", pool), ("maximin", order))
+        },
     )
 
 
@@ -154,7 +156,13 @@ def mean_curves(runs: Sequence[Run]) -> dict[str, tuple[IntVector, FloatVector]]
     return {
         "active, true": (first.counts, np.mean([run.true for run in runs], axis=0)),
         "active, promised": (first.counts, np.mean([run.promised for run in runs], axis=0)),
-        "fixed, true": (first.fixed_counts, np.mean([run.fixed_true for run in runs], axis=0)),
+        **{
+            f"{name}, true": (
+                first.fixed_counts,
+                np.mean([run.fixed_true[name] for run in runs], axis=0),
+            )
+            for name in first.fixed_true
+        },
     }
 
 
@@ -175,20 +183,28 @@ def describe(runs: Sequence[Run], target: float) -> str:
     true = np.array([run.true[place] for run, place in stopped])
     ratios = true / promised
     used = np.array([run.counts[place] for run, place in stopped])
-    counts, errors = mean_curves(runs)["fixed, true"]
-    fixed = needed(counts, errors, float(true.mean()))
-    paired = np.array(
-        [needed(run.fixed_counts, run.fixed_true, run.true[place]) for run, place in stopped]
+    return "; ".join(
+        [
+            f"{target:.1%}: promised in {len(stopped)} of {len(runs)} runs, "
+            f"{promised.mean():.2%} promised, {true.mean():.2%} true",
+            f"true/promised {np.median(ratios):.2f} (middle), {ratios.max():.2f} (most), above "
+            f"{_MOST_OVER_PROMISE:g} in {(ratios > _MOST_OVER_PROMISE).sum()}",
+            f"shapes {used.mean():.0f} ({used.min()} to {used.max()})",
+            *(_fixed(name, runs, float(true.mean()), stopped) for name in runs[0].fixed_true),
+        ]
     )
-    most = counts[-1]
+
+
+def _fixed(name: str, runs: Sequence[Run], error: float, stopped: list[tuple[Run, int]]) -> str:
+    """How many shapes a fixed plan needs for the errors of the active one, in words."""
+    counts, errors = mean_curves(runs)[f"{name}, true"]
+    each = [needed(counts, run.fixed_true[name], run.true[place]) for run, place in stopped]
+    no_more = sum(
+        fixed <= run.counts[place] for fixed, (run, place) in zip(each, stopped, strict=True)
+    )
     return (
-        f"{target:.1%}: promised in {len(stopped)} of {len(runs)} runs, "
-        f"{promised.mean():.2%} promised, {true.mean():.2%} true; true/promised "
-        f"{np.median(ratios):.2f} (middle), {ratios.max():.2f} (most), above "
-        f"{_MOST_OVER_PROMISE:g} in {(ratios > _MOST_OVER_PROMISE).sum()}; shapes "
-        f"{used.mean():.0f} ({used.min()} to {used.max()}); a fixed plan needs "
-        f"{_count(fixed, most)} by mean errors, {_count(float(np.median(paired)), most)} in the "
-        f"middle run, no more than the active one in {(paired <= used).sum()} runs"
+        f"{name} needs {_count(needed(counts, errors, error), counts[-1])} by mean errors, "
+        f"{_count(float(np.median(each)), counts[-1])} in the middle run, no more in {no_more} runs"
     )
 
 
@@ -201,7 +217,8 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     styles = {
         "active, true": (BLUE, "-"),
         "active, promised": (BLUE, ":"),
-        "fixed, true": (ORANGE, "-"),
+        "sampled, true": (ORANGE, "-"),
+        "maximin, true": (ORANGE, "--"),
     }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.6), layout="constrained")
@@ -210,11 +227,12 @@ def draw(runs: Sequence[Run], path: Path) -> None:
             colour, line = styles[name]
             left.plot(counts, 100 * errors, line, color=colour, label=name)
         for run in runs:
-            left.plot(run.counts, 100 * run.true, color=BLUE, alpha=0.12, linewidth=0.8)
-            left.plot(run.fixed_counts, 100 * run.fixed_true, color=ORANGE, alpha=0.12, lw=0.8)
+            left.plot(run.counts, 100 * run.true, color=BLUE, alpha=0.15, linewidth=0.8)
         left.set(xlabel="shapes measured", ylabel="error on fresh shapes (%)", yscale="log")
-        left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        left.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+        left.set(ylim=(0.5, 4))
+        left.set_yticks([0.5, 0.7, 1, 1.5, 2, 3, 4], minor=False)
+        left.yaxis.set_minor_locator(NullLocator())
+        plain_log_ticks(left, vertical=True)
         left.legend()
         for place, target in enumerate(_TARGETS):
             ratios = [
@@ -239,10 +257,9 @@ def main() -> None:
     parser.add_argument("latencies", type=Path)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--figure", type=Path)
-    parser.add_argument("--sampled", action="store_true")
     options = parser.parse_args()
     rows = recorded(options.latencies, options.truth)
-    runs = [play(*rows, seed, sampled=options.sampled) for seed in range(_RUNS)]
+    runs = [play(*rows, seed) for seed in range(_RUNS)]
     for target in _TARGETS:
         print(describe(runs, target))
     for name, (counts, errors) in mean_curves(runs).items():
