@@ -1,8 +1,8 @@
 """A device profile on disk: a folder that says what was measured, where, how, and how well.
 
 - `profile.json`: schema version, host facts, protocol, measurement key, reference rows, the
-  campaign's blocks, footprints, lasting loads and lengths of texts where these were asked for,
-  and checksums of the other files and of itself
+  campaign's blocks, what a growing one promised, footprints, lasting loads and lengths of texts
+  where these were asked for, and checksums of the other files and of itself
 - `measurements.jsonl`: the journal, every visit with its raw runs
 - `latencies.csv`: one row per architecture, workload and target, with its verdict
 - `variants.jsonl`: the journal of the campaign that chose the graph variant, if one did
@@ -254,6 +254,7 @@ def save_profile(
         "quiet_probe_ns": quiet_probe_ns(campaign.visits),
         "elapsed_s": round(campaign.elapsed_s, 3),
         "stopped": campaign.stopped,
+        **({"promises": campaign.promises_document()} if campaign.promises else {}),
         **campaign.extras.document(campaign.configurations, names),
         **({} if lengths is None else {"lengths": lengths_document(lengths, reference_rows)}),
         **({"graph_variants": [dict(each) for each in graph_variants]} if graph_variants else {}),

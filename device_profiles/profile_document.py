@@ -52,6 +52,15 @@ def check_profile_document(document: Mapping[str, Any]) -> None:
         campaign = mapping(document["block_campaign"])
         number(campaign["elapsed_s"], lowest=0)
         text(campaign["stopped"])
+    items(document.get("promises", []), _promise)
+
+
+def _promise(value: object) -> dict[str, Any]:
+    promise = mapping(value)
+    integer(promise["shapes"], lowest=1)
+    number(promise["elapsed_s"], lowest=0)
+    optional(promise["promised_error"], lambda error: number(error, lowest=0))
+    return promise
 
 
 def _chosen_variant(value: object) -> dict[str, Any]:

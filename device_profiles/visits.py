@@ -85,12 +85,44 @@ class Round:
     order: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of the plan that is measured in rounds of its own, after what was there before.
+
+    Attributes:
+        first: the index of its first configuration.
+        rounds_before: how many rounds had begun before it.
+        elapsed_s: how long the campaign had run.
+        lost_s: how much of that was lost.
+    """
+
+    first: int = 0
+    rounds_before: int = 0
+    elapsed_s: float = 0.0
+    lost_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a growing campaign promised at one moment.
+
+    Attributes:
+        configurations: how many were measured.
+        elapsed_s: how long the campaign had run.
+        error: the mean relative error to expect of predictions; None if that could not be told.
+    """
+
+    configurations: int
+    elapsed_s: float
+    error: float | None
+
+
 @dataclass
 class CampaignRecord:
     """A campaign so far, as its journal tells it.
 
     Attributes:
-        configurations: the plan.
+        configurations: the plan, and what was added to it.
         key: the measurement key of the machine.
         rounds: those begun.
         visits: in the order made.
@@ -102,6 +134,8 @@ class CampaignRecord:
         stopped: why it ended; empty while it goes on.
         reconnections: how often a lost connection to the machine came back.
         extras: what was measured besides latencies, after that.
+        stage: the part of the plan that is being measured; all of it, unless it grew.
+        promises: of a campaign that grows, before each extension and at its end.
     """
 
     configurations: tuple[Configuration, ...] = ()
@@ -116,6 +150,8 @@ class CampaignRecord:
     stopped: str = ""
     reconnections: int = 0
     extras: Extras = field(default_factory=Extras)
+    stage: Stage = Stage()
+    promises: list[Promise] = field(default_factory=list)
     _done_in_round: set[tuple[int, int]] = field(default_factory=set)
     _disturbed: Counter[tuple[int, int]] = field(default_factory=Counter)
 
@@ -153,14 +189,31 @@ class CampaignRecord:
             self._add_visit(kind, record)
         elif kind == "cut":
             self.cut = integer(record["configurations"], highest=len(self.configurations))
+        elif kind == "extended":
+            self._extend(tuple(items(record["configurations"], _configuration)))
+            self._add_promise(self.stage.first, record["promised_error"])
         elif kind == "stopped":
             self.stopped = text(record["reason"])
+            if "promised_error" in record:
+                self._add_promise(self.num_planned, record["promised_error"])
         elif kind == "reconnected":
             self.reconnections += 1
         elif kind in EXTRA_KINDS:
             self.extras.add(self._index(record["configuration"]), record)
         else:
             raise ValueError(f"unknown kind {kind!r}")
+
+    def _extend(self, configurations: tuple[Configuration, ...]) -> None:
+        if not self.configurations or self.cut is not None:
+            raise ValueError("only a whole plan can be extended")
+        if not configurations or set(configurations) & set(self.configurations):
+            raise ValueError("an extension adds what is not in the plan yet")
+        self.stage = Stage(len(self.configurations), len(self.rounds), self.elapsed_s, self.lost_s)
+        self.configurations += configurations
+
+    def _add_promise(self, configurations: int, error: object) -> None:
+        known = optional(error, lambda value: number(value, lowest=0))
+        self.promises.append(Promise(configurations, self.elapsed_s, known))
 
     def _add_visit(self, kind: str, record: Mapping[str, Any]) -> None:
         configuration = self._index(record["configuration"])
@@ -199,8 +252,21 @@ class CampaignRecord:
 
     @property
     def num_planned(self) -> int:
-        """How many configurations the plan has, less those that were cut."""
+        """How many configurations the plan has by now, less those that were cut."""
         return len(self.configurations) if self.cut is None else self.cut
+
+    def promises_document(self) -> list[dict[str, Any]]:
+        """What a growing campaign promised, as its profile tells it."""
+        return [
+            {
+                "shapes": len(
+                    {c.architecture for c in self.configurations[: promise.configurations]}
+                ),
+                "elapsed_s": round(promise.elapsed_s, 3),
+                "promised_error": promise.error,
+            }
+            for promise in self.promises
+        ]
 
     def pending(self) -> list[int]:
         """What the round under way has still to visit, in order.

@@ -30,6 +30,12 @@ def profile_answer(
         f"stopped: {document['stopped']}",
         _reference_table(profile),
     ]
+    promises = document.get("promises", [])
+    if promises:
+        course = ", ".join(
+            f"{promise['shapes']} {_percent(promise['promised_error'])}" for promise in promises
+        )
+        lines.append(f"promised error by shapes: {course}")
     doubtful = [row for row in rows if row.verdict != "ok"]
     for row in doubtful[:_MOST_DOUBTFUL_LINES]:
         where = describe_slice(slice_of(row.configuration))
@@ -57,8 +63,13 @@ def profile_answer(
         "elapsed_s": document["elapsed_s"],
         "stopped": document["stopped"],
         "finished_before": finished_before,
+        **({"promises": promises} if promises else {}),
     }
     return Answer(data, "\n".join(lines), exit_code=0 if counts["ok"] else 1)
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.3g} %"
 
 
 def _reference_table(profile: DeviceProfile) -> str:

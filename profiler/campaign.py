@@ -20,6 +20,7 @@ from device_profiles.quality import disturbance
 from device_profiles.rows import rows_of
 from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord
+from profiler.growth import Grow, growth_record
 from profiler.outage import Outage, nameless_cause
 from profiler.plan import Plan
 from profiler.rounds import due, why_hopeless
@@ -87,6 +88,7 @@ def run_campaign(
     clock_s: Callable[[], float],
     time_limit_s: float | None = None,
     shorten_plan: bool = False,
+    grow: Grow | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     sleep_s: Callable[[float], None] = time.sleep,
 ) -> CampaignRecord:
@@ -102,6 +104,8 @@ def run_campaign(
         time_limit_s: when to stop, pauses left out; rows that lack visits then are rejected.
         shorten_plan: drop configurations from the end of the plan in the first round, so that
             the others get all their visits within the time limit.
+        grow: asked once nothing is due: more to measure, or why the campaign ends. A plan that
+            grows cannot be shortened.
         on_progress: told after every visit.
         sleep_s: waits, before an attempt to reach a worker whose connection was lost.
 
@@ -111,7 +115,8 @@ def run_campaign(
     """
     campaign = _Campaign(plan, protocol, journal, clock_s, on_progress, sleep_s)
     campaign.begin(host)
-    campaign.run(open_worker, time_limit_s, shorten_plan=shorten_plan and time_limit_s is not None)
+    shorten_plan = shorten_plan and time_limit_s is not None and grow is None
+    campaign.run(open_worker, time_limit_s, shorten_plan=shorten_plan, grow=grow)
     return campaign.record
 
 
@@ -143,15 +148,16 @@ class _Campaign:
         Raises:
             InputError: if the journal is of another plan or machine.
         """
+        planned = self._plan.configurations
         if not self.record.configurations:
             self._append(
                 {
                     "kind": "campaign",
-                    "configurations": [value.to_json() for value in self._plan.configurations],
+                    "configurations": [value.to_json() for value in planned],
                     "measurement_key": measurement_key(host),
                 }
             )
-        elif self.record.configurations != self._plan.configurations:
+        elif self.record.configurations[: len(planned)] != planned:
             raise InputError(f"{self._journal.path} is of another plan: choose another --out")
         self._check_machine(host)
 
@@ -169,6 +175,7 @@ class _Campaign:
         time_limit_s: float | None,
         *,
         shorten_plan: bool,
+        grow: Grow | None,
     ) -> None:
         """Visits until a reason to stop is there, block by block, each with a fresh worker."""
         limit_s = math.inf if time_limit_s is None else time_limit_s
@@ -177,8 +184,8 @@ class _Campaign:
                 if shorten_plan and self.record.rounds:
                     self._shorten(limit_s)
                 if not self._begin_round(in_order=shorten_plan):
-                    self._append({"kind": "stopped", "reason": self._why_done()})
-                    return
+                    self._end_or_grow(limit_s, grow)
+                    continue
             worker = self._reach(open_worker)
             try:
                 self._check_machine(worker.host)
@@ -187,6 +194,14 @@ class _Campaign:
                 self._outage.lost(str(error))
             finally:
                 worker.close()
+
+    def _end_or_grow(self, limit_s: float, grow: Grow | None) -> None:
+        """Journals why the campaign ends, or what is added to it."""
+        if grow is None:
+            self._append({"kind": "stopped", "reason": self._why_done()})
+            return
+        plan, protocol, done = self._plan, self._protocol, self._why_done()
+        self._append(growth_record(grow(self.record), self.record, plan, protocol, limit_s, done))
 
     def _reach(self, open_worker: Callable[[], Worker]) -> Worker:
         """Opens a worker; if the connection was lost, waits for it and journals its return."""
@@ -277,7 +292,7 @@ class _Campaign:
         }
         alive = True
         try:
-            result = worker.visit(self._plan.configurations[index], self._protocol)
+            result = worker.visit(self.record.configurations[index], self._protocol)
             outcome = {"kind": "visit", **judged_visit(result, self._protocol)}
         except VisitFailedError as error:
             outcome = {"kind": "failure", "error": str(error)}
@@ -312,8 +327,10 @@ class _Campaign:
     def _progress(self, left_in_round: int, limit_s: float) -> Progress:
         done = len(self.record.visits) + sum(map(len, self.record.failures.values()))
         number = self.record.rounds[-1].number
-        rounds_left = max(self._protocol.planned_visits - number, 0)
-        left = left_in_round + rounds_left * self.record.num_planned
+        of_stage = number - self.record.stage.rounds_before
+        rounds_left = max(self._protocol.planned_visits - of_stage, 0)
+        a_round = min(len(self.record.rounds[-1].order), self.record.num_planned)
+        left = left_in_round + rounds_left * a_round
         elapsed_s = self.record.elapsed_s
         return Progress(
             visits_done=done,

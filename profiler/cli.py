@@ -29,6 +29,7 @@ from profiler.profiling_options import (
 )
 from profiler.progress import progress_bar
 from profiler.recheck_cli import recheck_machine
+from profiler.until_error_cli import growing
 from profiler.variant_choice import AUTO
 from profiler.workload_options import DEFAULT_NUM_LENGTHS, MAX_NUM_LENGTHS
 from supernet.variants import GRAPH_VARIANTS, PRECISIONS
@@ -50,7 +51,12 @@ def profile_device(
         typer.Option(help="Space to sample: kd (default), mlm, hf-native, or a .toml or .json."),
     ] = None,
     configs: Annotated[
-        int | None, typer.Option(min=1, max=MOST_CONFIGS, help="Shapes to sample; default 60.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_CONFIGS,
+            help="Shapes to sample; default 60. With --until-error, the most; 200.",
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -134,6 +140,13 @@ def profile_device(
             max=MOST_VISITS, help="Of each configuration; default 6; more make steadier labels."
         ),
     ] = None,
+    until_error: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2%",
+            help="Choose shapes by what was measured, until predictions are this good.",
+        ),
+    ] = None,
     under_load: Annotated[
         bool,
         typer.Option("--under-load", help="Accept visits that waited for the core: labels rise."),
@@ -195,6 +208,7 @@ def profile_device(
         "cpus": cpus,
         "percentile": percentile,
         "visits": visits,
+        "until_error": until_error,
         "under_load": under_load,
         "seed": seed,
         "ssh": ssh,
@@ -222,7 +236,8 @@ def profile_device(
     if out is None:
         raise InputError("--out is needed: name the folder of the device profile")
     job = ProfilingJob.of(ProfilingOptions(**options))
-    return profile_machine(job, out, overwrite=overwrite)
+    grow = None if job.until is None else growing(job.until, job.num_named, job.protocol)
+    return profile_machine(job, out, overwrite=overwrite, grow=grow)
 
 
 def _refuse_others(options: Mapping[str, Any], taken: Collection[str], why: str) -> None:

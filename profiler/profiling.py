@@ -31,6 +31,7 @@ from profiler.child import open_child
 from profiler.doctor_cli import unreachable
 from profiler.extras import ExtrasWorker, run_extras
 from profiler.extras_answer import announce, with_extras
+from profiler.growth import Grow
 from profiler.profiling_options import ProfilingJob
 from profiler.progress import progress_bar
 from profiler.ssh import RemoteHost
@@ -54,6 +55,7 @@ def profile_machine(
     out: Path,
     *,
     overwrite: bool,
+    grow: Grow | None = None,
     open_worker: Callable[[], MachineWorker] | None = None,
     clock_s: Callable[[], float] = time.monotonic,
 ) -> Answer:
@@ -63,6 +65,7 @@ def profile_machine(
         job: what to measure.
         out: the profile's folder.
         overwrite: replace what another request left there.
+        grow: decides what is measured besides, and when that is enough.
         open_worker: starts what measures; a child process, if it is left out.
         clock_s: reads seconds.
 
@@ -107,6 +110,7 @@ def profile_machine(
                 job, spent_s, share=1 - _SHARE_OF_BLOCKS if job.options.blocks else 1.0
             ),
             shorten_plan=job.options.architectures is None,
+            grow=grow,
             on_progress=on_progress,
         )
         block_campaign = None

@@ -22,9 +22,11 @@ from profiler.blocks import block_plan
 from profiler.extras import ExtraWork
 from profiler.plan import Plan, make_plan, sample_architectures
 from profiler.ssh import RemoteHost
+from profiler.until_error import START_SHAPES, UntilError
 from profiler.variant_choice import AUTO, variant_plan
 from profiler.workload_options import lengths_of
 from supernet.architecture import Architecture, from_matrix
+from supernet.space import Space
 from supernet.space_file import load_space
 from supernet.variants import GRAPH_VARIANTS
 
@@ -61,6 +63,7 @@ class ProfilingOptions:
     cpus: str | None
     percentile: int | None
     visits: int | None
+    until_error: str | None
     under_load: bool
     footprint: str | None
     sustained: float | None
@@ -100,6 +103,8 @@ class ProfilingJob:
         lengths: of the texts that the workloads stand for.
         protocol: how.
         extras: what is measured besides latencies.
+        until: when enough was measured, if the rows themselves decide; the architectures are
+            then those that it begins with.
         cpus: the processors to measure on; empty for any.
         remote: the machine to measure; None for this one.
     """
@@ -113,6 +118,7 @@ class ProfilingJob:
     lengths: LengthHistogram | None
     protocol: Protocol
     extras: ExtraWork
+    until: UntilError | None
     cpus: tuple[int, ...]
     remote: RemoteHost | None
 
@@ -152,6 +158,7 @@ class ProfilingJob:
             lengths=lengths,
             protocol=protocol,
             extras=ExtraWork.asked(options.footprint, options.sustained),
+            until=_until_error(options, within),
             cpus=parse_cpus(options.cpus or ""),
             remote=remote_host(options.ssh, options.ssh_python, options.ssh_config),
         )
@@ -177,6 +184,12 @@ class ProfilingJob:
             references=self.references,
             within=self.within,
         )
+
+    @property
+    def num_named(self) -> int:
+        """How many architectures of the plan were not sampled: references and rivals."""
+        planned = {each.architecture for each in self.plan(self.targets[:1]).configurations}
+        return len(planned) - len(self.architectures)
 
     def variant_plan(self) -> Plan:
         """What is measured to choose a graph variant for every target."""
@@ -209,6 +222,8 @@ class ProfilingJob:
             **self.extras.request(),
             "cpus": cpus_text(self.cpus),
         }
+        if self.until is not None:
+            request.update(self.until.request())
         if self.lengths is not None:
             request["lengths"] = self.lengths.to_json()
         if self.chooses_variant:
@@ -251,18 +266,36 @@ def _architectures(options: ProfilingOptions, within: Architecture | None) -> li
     if minutes is not None and not math.isfinite(minutes):
         raise InputError(f"--minutes {minutes} is no time: give a number of minutes")
     if options.architectures is not None:
+        if options.until_error is not None:
+            raise InputError(
+                "--until-error chooses the shapes by what was measured: leave out --architectures"
+            )
         if configs is not None or options.space is not None or within is not None:
             raise InputError(
                 "--architectures names the shapes: leave out --configs, --space and --within"
             )
         return from_matrix(architecture_columns(read_table(options.architectures)))
-    found = load_space("kd" if options.space is None else options.space)
-    if within is not None:
-        found = found.clipped(within)
+    found = _space(options, within)
     if configs is not None and configs > found.size:
         raise InputError(f"space {found.name} holds {found.size} shapes: ask for fewer --configs")
+    if options.until_error is not None:
+        return sample_architectures(found, START_SHAPES, options.seed)
     default = DEFAULT_CONFIGS if minutes is None else MOST_CONFIGS
     return sample_architectures(found, configs or min(default, found.size), options.seed)
+
+
+def _space(options: ProfilingOptions, within: Architecture | None) -> Space:
+    """The space that shapes are sampled from."""
+    found = load_space("kd" if options.space is None else options.space)
+    return found if within is None else found.clipped(within)
+
+
+def _until_error(options: ProfilingOptions, within: Architecture | None) -> UntilError | None:
+    if options.until_error is None:
+        return None
+    return UntilError.asked(
+        options.until_error, _space(options, within), configs=options.configs, seed=options.seed
+    )
 
 
 def remote_host(ssh: str | None, python: str | None, config: Path | None) -> RemoteHost | None:

@@ -29,29 +29,54 @@ def due(record: CampaignRecord, plan: Plan, protocol: Protocol, round_number: in
     visited again must not depend on how fast its visits were, or labels would be biased: a row
     that is `ok` gets no visit for being unsteady, and rows that are not are few on a machine on
     which labels are worth anything (the tests bound what is left of the bias).
+
+    Of a plan that grew, the newest stage is due, and along with it some of what was measured
+    before: whether a block was slow shows in what it shares with others.
     """
-    if round_number > protocol.max_visits:
+    number = round_number - record.stage.rounds_before
+    if number > protocol.max_visits:
         return []
-    indices = [index for index in range(record.num_planned) if not record.given_up(index)]
-    if round_number <= protocol.visits:
-        return indices
-    if round_number <= protocol.planned_visits and not _is_stretched(
-        record, protocol, round_number
-    ):
-        return indices
+    first, last = record.stage.first, record.num_planned
+    indices = [index for index in range(first, last) if not record.given_up(index)]
+    anchors = _anchors(record, plan, round_number) if indices else []
+    if number <= protocol.visits:
+        return indices + anchors
+    if number <= protocol.planned_visits and not _is_stretched(record, protocol, number):
+        return indices + anchors
     rows = rows_of(record, protocol)
     doubtful = [index for index in indices if rows[index].verdict != "ok"]
-    others = plan.shuffled(round_number, sorted(set(indices) - set(doubtful)))
+    others = anchors or plan.shuffled(round_number, sorted(set(indices) - set(doubtful)))
     # Too short a block could not be judged: others are visited along with it.
     missing = max(_FEWEST_VISITS_OF_A_ROUND - len(doubtful), 0) if doubtful else 0
     return doubtful + others[:missing]
 
 
-def _is_stretched(record: CampaignRecord, protocol: Protocol, round_number: int) -> bool:
-    """Whether a round more would make a busy machine's campaign far longer than a quiet one's."""
-    done = round_number - 1
-    quiet_s = (record.elapsed_s - record.lost_s) / done * protocol.planned_visits
-    return record.elapsed_s + record.elapsed_s / done > _MOST_STRETCH * quiet_s
+def num_anchors(count: int) -> int:
+    """How many earlier configurations a round visits along with so many new ones.
+
+    As many: with fewer, the medians that blocks are compared by would follow the new ones, and a
+    stage that was slow from end to end would go unseen.
+    """
+    return max(count, _FEWEST_VISITS_OF_A_ROUND)
+
+
+def _anchors(record: CampaignRecord, plan: Plan, round_number: int) -> list[int]:
+    """Configurations of earlier stages that a round of a later one visits as well."""
+    first = record.stage.first
+    most = num_anchors(record.num_planned - first)
+    earlier = [index for index in range(first) if not record.given_up(index)]
+    # Half are references at most; the others differ from round to round.
+    references = [index for index in earlier if index < plan.num_required][: most // 2]
+    others = plan.shuffled(round_number, sorted(set(earlier) - set(references)))
+    return references + others[: most - len(references)]
+
+
+def _is_stretched(record: CampaignRecord, protocol: Protocol, number: int) -> bool:
+    """Whether a round more would make a busy machine's stage far longer than a quiet one's."""
+    done = number - 1
+    elapsed_s = record.elapsed_s - record.stage.elapsed_s
+    quiet_s = (elapsed_s - record.lost_s + record.stage.lost_s) / done * protocol.planned_visits
+    return elapsed_s + elapsed_s / done > _MOST_STRETCH * quiet_s
 
 
 def why_hopeless(record: CampaignRecord) -> str:

@@ -30,6 +30,7 @@ from device_profiles.profile import (
     DeviceProfile,
 )
 from device_profiles.rows import rows_of
+from device_profiles.target import Configuration
 from device_profiles.visits import CampaignRecord
 from predictor.cli import fit_predictor
 from predictor.lookup_table import LookupTable
@@ -343,14 +344,21 @@ VERIFICATION = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["campaign", "round", "visit", "failure", "cut", "stopped"])
+@pytest.mark.parametrize(
+    "kind", ["campaign", "round", "visit", "failure", "cut", "extended", "stopped"]
+)
 def test_a_record_of_a_campaign_with_a_value_of_another_kind_is_refused(
     readers: dict[str, Reader], kind: str
 ) -> None:
     path = readers["journal of a campaign"].folder / JOURNAL_FILE
     whole = read_journal(path)
     common = {"configuration": 0, "round": 1, "block": 1, "elapsed_s": 2.0}
-    made: dict[str, Any] = {"failure": {**common, "error": "hung"}, "cut": {"configurations": 3}}
+    added = [Configuration(Architecture.parse("3-256-512-4-256")).to_json()]
+    made: dict[str, Any] = {
+        "failure": {**common, "error": "hung"},
+        "cut": {"configurations": 3},
+        "extended": {"configurations": added, "promised_error": 0.03},
+    }
     record = next((found for found in whole if found["kind"] == kind), None)
     record = {"kind": kind, **made[kind]} if record is None else record
     head = [] if kind == "campaign" else whole[:1]

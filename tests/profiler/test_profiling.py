@@ -36,6 +36,7 @@ OPTIONS: dict[str, Any] = {
             "cpus",
             "percentile",
             "visits",
+            "until_error",
             "footprint",
             "sustained",
             "ssh",
