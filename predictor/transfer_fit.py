@@ -10,7 +10,7 @@ with many rows this is about the fit of the same terms to the rows alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,7 +54,10 @@ class TransferFit:
 def fit_likeliest(
     known: Sequence[Composition], architectures: IntMatrix, latency_ms: FloatVector
 ) -> TransferFit:
-    """The fit with the known device that makes the rows likeliest.
+    """The fit with the known devices, of which each counts by how likely it makes the rows.
+
+    With a few rows several may be as likely, and their mean is better than any. The likeliest gives
+    its name, and is what the new device is compared with.
 
     Args:
         known: one device or more.
@@ -62,7 +65,14 @@ def fit_likeliest(
         latency_ms: `[N]`, positive.
     """
     fits = [fit_one(device, architectures, latency_ms) for device in known]
-    return max(fits, key=lambda fit: fit.log_evidence)
+    best = max(fits, key=lambda fit: fit.log_evidence)
+    weights = np.exp([fit.log_evidence - best.log_evidence for fit in fits])
+    weights /= weights.sum()
+    return replace(
+        best,
+        prices_ms=weights @ np.stack([fit.prices_ms for fit in fits]),
+        spread=float(np.sqrt(weights @ np.square([fit.spread for fit in fits]))),
+    )
 
 
 def fit_one(known: Composition, architectures: IntMatrix, latency_ms: FloatVector) -> TransferFit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,17 @@ def test_the_known_device_that_resembles_is_found_among_others() -> None:
     shapes = choose_transfer_shapes(known, TYPICAL, 5)
     found = fit_transfer(known, TYPICAL, shapes, 3 * device_ms(shapes, INT8, noise=0.01))
     assert found.fit.known == "int8"
+    assert "it resembles int8" in found.verdict
+
+
+def test_known_devices_that_are_as_likely_count_alike() -> None:
+    rows = TYPICAL[:3]
+    latency_ms = device_ms(rows, noise=0.01)
+    once = fit_transfer(KNOWN, TYPICAL, rows, latency_ms).fit
+    twin = {**KNOWN, "twin": KNOWN["known"]}
+    np.testing.assert_allclose(
+        fit_transfer(twin, TYPICAL, rows, latency_ms).fit.prices_ms, once.prices_ms
+    )
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
@@ -160,6 +172,24 @@ def test_a_device_that_resembles_none_is_said_to(count: int, known: dict[str, Fl
     nobody = "known does not resemble this device" if len(known) == 1 else "no known device"
     assert nobody in found.verdict
     assert "measure 20 shapes or more" in found.verdict
+
+
+ALIENS: dict[str, Callable[..., FloatVector]] = {
+    "every layer costs the same": lambda layers, d, f, q: 0.3 + 0.15 * layers + 1e-9 * d * f,
+    "every run costs the same": lambda layers, d, f, q: np.ones(len(d)),
+    "a cache that is too small costs thrice": lambda layers, d, f, q: (
+        1e-7 * layers * d * (2 * q + f) * np.where(layers * d * (2 * q + f) > 2e6, 3, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("count", [3, 10, 20])
+@pytest.mark.parametrize("name", ALIENS)
+def test_devices_that_work_otherwise_are_told_apart(name: str, count: int) -> None:
+    shapes = choose_transfer_shapes(KNOWN, TYPICAL, count)
+    layers, d, f, _, q = shapes.astype(float).T
+    found = fit_transfer(KNOWN, TYPICAL, shapes, ALIENS[name](layers, d, f, q))
+    assert not found.resembles
 
 
 def test_errors_of_shapes_left_out_are_told_where_they_say_something() -> None:
