@@ -6,6 +6,8 @@
 - `measurements.jsonl`: the journal, every visit with its raw runs
 - `latencies.csv`: one row per architecture, workload and target, with its verdict
 - `variants.jsonl`: the journal of the campaign that chose the graph variant, if one did
+- `blocks.jsonl` and `blocks.csv`: the journal of the campaign that measured blocks, if one did,
+  and what each block takes
 
 History of the schema:
 
@@ -25,6 +27,7 @@ from typing import Any, Self, get_args
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, sha256_file, write_signed_json
+from device_profiles.blocks import BlockTime, block_times_of, read_blocks, write_blocks
 from device_profiles.clock_rate import quiet_probe_ns
 from device_profiles.extras import lengths_document
 from device_profiles.journal import read_journal
@@ -38,7 +41,7 @@ from device_profiles.measurements import (
 )
 from device_profiles.profile_document import check_profile_document
 from device_profiles.protocol import Protocol
-from device_profiles.rows import factors_of_blocks
+from device_profiles.rows import factors_of_blocks, rows_of
 from device_profiles.verdicts import Verdict
 from device_profiles.visits import CampaignRecord, Visit
 from supernet.architecture import Architecture
@@ -50,6 +53,9 @@ PROFILE_FILE = "profile.json"
 JOURNAL_FILE = "measurements.jsonl"
 LATENCIES_FILE = "latencies.csv"
 VARIANTS_FILE = "variants.jsonl"
+BLOCKS_JOURNAL_FILE = "blocks.jsonl"
+BLOCKS_FILE = "blocks.csv"
+BLOCK_FILES = (BLOCKS_JOURNAL_FILE, BLOCKS_FILE)
 PROFILE_FILES = (PROFILE_FILE, JOURNAL_FILE, LATENCIES_FILE)
 
 
@@ -68,6 +74,7 @@ class DeviceProfile:
         document: `profile.json` as it stands.
         measurements: the rows.
         lengths: of the texts that the workloads stand for, if the profile was made for some.
+        block_times: what each block takes; None if none was measured.
     """
 
     folder: Path
@@ -80,6 +87,7 @@ class DeviceProfile:
     document: Mapping[str, Any]
     measurements: Measurements
     lengths: LengthHistogram | None = None
+    block_times: list[BlockTime] | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -95,6 +103,7 @@ class DeviceProfile:
             raise DamagedFileError(f"{folder / PROFILE_FILE} has no checksums: measure again")
         checked = [JOURNAL_FILE, LATENCIES_FILE]
         checked += [VARIANTS_FILE] if "graph_variants" in document else []
+        checked += BLOCK_FILES if "block_campaign" in document else []
         for name in checked:
             try:
                 actual = sha256_file(folder / name)
@@ -110,6 +119,8 @@ class DeviceProfile:
                 )
         try:
             check_profile_document(document)
+            if ("block_campaign" in document) != (BLOCKS_FILE in checksums):
+                raise ValueError("it has blocks and does not say how they were measured")
             found = cls(
                 folder=folder,
                 target=document["target"],
@@ -122,6 +133,9 @@ class DeviceProfile:
                 measurements=read_measurements(folder / LATENCIES_FILE),
                 lengths=LengthHistogram.from_json(document["lengths"])
                 if "lengths" in document
+                else None,
+                block_times=read_blocks(folder / BLOCKS_FILE)
+                if "block_campaign" in document
                 else None,
             )
         except LookupError as error:
@@ -186,8 +200,11 @@ def save_profile(
     references: Sequence[Architecture] = (),
     lengths: LengthHistogram | None = None,
     graph_variants: Sequence[Mapping[str, Any]] = (),
+    block_campaign: CampaignRecord | None = None,
 ) -> None:
     """Writes `latencies.csv` and `profile.json` beside a journal that is already there.
+
+    Writes `blocks.csv` too, where blocks were measured.
 
     Args:
         folder: the profile's folder.
@@ -200,6 +217,7 @@ def save_profile(
         references: shapes that are reference rows besides the usual ones.
         lengths: of the texts that the workloads stand for.
         graph_variants: how the variant of each target was chosen, by `variants.jsonl`.
+        block_campaign: what `blocks.jsonl` says, if blocks were measured.
     """
     footprints = campaign.extras.footprints
     write_measurements(
@@ -207,6 +225,15 @@ def save_profile(
         rows,
         {campaign.configurations[index]: footprint for index, footprint in footprints.items()},
     )
+    others = [VARIANTS_FILE] if graph_variants else []
+    blocks: dict[str, Any] = {}
+    if block_campaign is not None:
+        write_blocks(folder / BLOCKS_FILE, block_times_of(rows_of(block_campaign, protocol)))
+        others += BLOCK_FILES
+        blocks["block_campaign"] = {
+            "elapsed_s": round(block_campaign.elapsed_s, 3),
+            "stopped": block_campaign.stopped,
+        }
     names = _reference_names(references)
     reference_rows = _reference_rows(rows, names)
     key = measurement_key(host)
@@ -231,9 +258,9 @@ def save_profile(
         **campaign.extras.document(campaign.configurations, names),
         **({} if lengths is None else {"lengths": lengths_document(lengths, reference_rows)}),
         **({"graph_variants": [dict(each) for each in graph_variants]} if graph_variants else {}),
+        **blocks,
         "checksums": {
-            name: sha256_file(folder / name)
-            for name in (JOURNAL_FILE, LATENCIES_FILE, *([VARIANTS_FILE] if graph_variants else []))
+            name: sha256_file(folder / name) for name in (JOURNAL_FILE, LATENCIES_FILE, *others)
         },
     }
     write_signed_json(folder / PROFILE_FILE, document)

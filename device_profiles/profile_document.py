@@ -48,6 +48,10 @@ def check_profile_document(document: Mapping[str, Any]) -> None:
     read_reference_rows(document["reference_rows"])
     items(document["blocks"], _block)
     items(document.get("graph_variants", []), _chosen_variant)
+    if "block_campaign" in document:
+        campaign = mapping(document["block_campaign"])
+        number(campaign["elapsed_s"], lowest=0)
+        text(campaign["stopped"])
     items(document.get("promises", []), _promise)
 
 

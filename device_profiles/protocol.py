@@ -18,7 +18,8 @@ from device_profiles.quality import PERCENTILES, samples_needed
 #    long it was held back and its timed runs waited for the core, and may end early for it.
 # 4. Requests for footprints, for lasting loads and for the doctor's facts; the process may be
 #    started with `--cpus`, `--provider` and `--end-with-input`.
-WIRE_VERSION = 4
+# 5. A configuration may be a part of an encoder.
+WIRE_VERSION = 5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from device_profiles.provider_options import (
 )
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS
-from supernet.variants import GraphVariant, Precision, check_form
+from supernet.variants import GraphVariant, Part, Precision, check_form, check_part
 
 MAX_BATCH_SIZE = 512
 MAX_THREADS = 512
@@ -101,14 +101,32 @@ class Target:
 
 @dataclass(frozen=True, order=True)
 class Configuration:
-    """One thing to measure: an architecture, under a workload, on a target."""
+    """One thing to measure: an architecture, under a workload, on a target.
+
+    Attributes:
+        architecture: its shape.
+        workload: what one run processes.
+        target: how it is run.
+        part: what of the architecture's graph.
+
+    Raises:
+        InputError: if there is no such part.
+    """
 
     architecture: Architecture
     workload: Workload = Workload()
     target: Target = Target()
+    part: Part = "encoder"
+
+    def __post_init__(self) -> None:
+        check_part(self.part)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; the names are those of the columns of a profile."""
+        """As a JSON object; the names are those of the columns of a profile.
+
+        The whole encoder goes without saying.
+        """
+        part = {} if self.part == "encoder" else {"part": self.part}
         return {
             "model_id": str(self.architecture),
             "sequence_length": self.workload.sequence_length,
@@ -118,6 +136,7 @@ class Configuration:
             "graph_variant": self.target.graph_variant,
             "provider": self.target.provider,
             "provider_options": self.target.provider_options,
+            **part,
         }
 
     @classmethod
@@ -137,11 +156,14 @@ class Configuration:
             "provider",
             "provider_options",
         }
-        if set(value) != expected:
-            odd = sorted(set(value) ^ expected)
+        if set(value) - {"part"} != expected:
+            odd = sorted((set(value) - {"part"}) ^ expected)
             raise InputError(f"a configuration has the keys {sorted(expected)}; see {odd[0]!r}")
         if not isinstance(value["model_id"], str):
             raise InputError(f"model_id must be text, not {value['model_id']!r}")
+        part = value.get("part", "encoder")
+        if not isinstance(part, str):
+            raise InputError(f"part must be text, not {part!r}")
         return cls(
             Architecture.parse(value["model_id"]),
             Workload(value["batch_size"], value["sequence_length"]),
@@ -152,6 +174,7 @@ class Configuration:
                 value["graph_variant"],
                 value["provider_options"],
             ),
+            part,  # type: ignore[arg-type] # checked there
         )
 
 

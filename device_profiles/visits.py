@@ -134,11 +134,13 @@ class CampaignRecord:
         stopped: why it ended; empty while it goes on.
         reconnections: how often a lost connection to the machine came back.
         extras: what was measured besides latencies, after that.
+        begun_with: how many configurations the plan had before anything was added.
         stage: the part of the plan that is being measured; all of it, unless it grew.
         promises: of a campaign that grows, before each extension and at its end.
     """
 
     configurations: tuple[Configuration, ...] = ()
+    begun_with: int = 0
     key: Mapping[str, Any] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
@@ -181,6 +183,7 @@ class CampaignRecord:
         kind = record["kind"]
         if kind == "campaign":
             self.configurations = tuple(items(record["configurations"], _configuration))
+            self.begun_with = len(self.configurations)
             self.key = mapping(record["measurement_key"])
         elif kind == "round":
             order = tuple(items(record["order"], self._index))

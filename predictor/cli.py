@@ -1,13 +1,12 @@
-"""`fit-predictor` and `predict-latency`."""
+"""`fit-predictor`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
@@ -18,26 +17,22 @@ from device_profiles.machine import EMULATED_REMARK, refuse_emulated
 from device_profiles.measurements import (
     SLICE_DEFAULTS,
     Measurements,
-    Slice,
-    architecture_columns,
     concatenate,
     read_measurements,
-    slice_columns,
 )
 from device_profiles.profile import DeviceProfile, check_same_key
 from device_profiles.rows import label_noise
-from device_profiles.table import Table, read_table
 from predictor.comparison import compare_published
+from predictor.explanation import blocks_by_slice
 from predictor.fitting import SliceFit, fit_slices
-from predictor.model import STATISTIC_COLUMNS, LatencyPredictor, SlicePredictor
+from predictor.model import LatencyPredictor
 from predictor.store import PREDICTOR_FILES, load_predictor, save_predictor
-from predictor.summary import fit_summary
-from supernet.architecture import ARCHITECTURE_FIELDS
+from predictor.summary import fit_summary, workload_summary
+from predictor.transfer_cli import load_known, transfer
+from predictor.transfer_cli import suggest as suggest_shapes_for
+from predictor.workload_model import WorkloadModel, fit_workload_models, join_workloads
 
 REPORT_FILE = "report.html"
-_WORKLOAD_COLUMNS = ("sequence_length", "batch_size")
-
-PREDICTION_COLUMNS = ("latency_ms", "latency_low_ms", "latency_high_ms")
 
 
 def fit_predictor(
@@ -53,6 +48,23 @@ def fit_predictor(
     report: Annotated[
         bool, typer.Option("--report", help="Add baselines and a page with figures.")
     ] = False,
+    baselines: Annotated[
+        str,
+        typer.Option(
+            metavar="all|quick", help="Of the report; the published networks take a minute or two."
+        ),
+    ] = "all",
+    transfer_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PREDICTOR",
+            help="Of a device that this one may resemble, for 3 shapes or more; repeatable.",
+        ),
+    ] = None,
+    suggest: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --transfer-from: write so many shapes to measure to --out."),
+    ] = None,
     allow_emulated: Annotated[
         bool,
         typer.Option("--allow-emulated", help="Accept profiles made under an emulator."),
@@ -64,59 +76,92 @@ def fit_predictor(
 ) -> Answer:
     """Fits a latency predictor to a device profile and writes it."""
     del json, version  # the frame around every command reads them
-    if bool(profiles) == (csv is not None):
-        raise InputError("name either device profiles or --csv FILE to fit a predictor to")
-    loaded = [DeviceProfile.load(path) for path in profiles or []]
-    if len({profile.folder.resolve() for profile in loaded}) < len(loaded):
-        raise InputError("a profile is named twice: its rows would count twice")
-    check_same_key(loaded)
-    if not allow_emulated:
-        for profile in loaded:
-            refuse_emulated(profile.key, profile.folder, allow="--allow-emulated")
-    parts = [profile.measurements for profile in loaded]
-    if csv is not None:
-        parts = [read_measurements(csv)]
-    sources = [str(path) for path in (profiles if csv is None else [csv]) or []]
-    for source in sources:
+    if baselines not in ("all", "quick"):
+        raise InputError(f"--baselines {baselines!r} is unknown: use all or quick")
+    known = load_known(transfer_from or [], allow_emulated=allow_emulated)
+    if suggest is not None:
+        if not known or profiles or csv is not None:
+            raise InputError("--suggest N goes with --transfer-from and --out FILE.csv alone")
+        return suggest_shapes_for(known, suggest, out, overwrite=overwrite)
+    loaded, parts, sources = _inputs(profiles or [], csv, allow_emulated=allow_emulated)
+    for source in [*sources, *(device.name for device in known)]:
         check_apart(out, {"what the predictor is fitted to": Path(source)})
+    if known:
+        if report:
+            raise InputError("--report is of a fit to 20 shapes or more: leave it out")
+        return transfer(known, loaded, parts, sources, out, overwrite=overwrite)
     measurements = concatenate(parts)
     noise = [label_noise(profile.campaign(), profile.protocol) for profile in loaded]
     request = {
         "sources": [part.sha256 for part in parts],
         "report": report,
+        **({"baselines": baselines} if report else {}),
         "seed": seed,
     }
     files = (*PREDICTOR_FILES, *((REPORT_FILE,) if report else ()))
     folder = OutputFolder.claim(out, "fit-predictor", request, files=files, overwrite=overwrite)
-    fits = fit_slices(measurements, seed=seed, label_noise=np.concatenate(noise) if noise else None)
+    fits = fit_slices(
+        measurements,
+        seed=seed,
+        label_noise=np.concatenate(noise) if noise else None,
+        block_times=blocks_by_slice(loaded),
+    )
+    between = fit_workload_models(fits, seed=seed)
+    fits = join_workloads(fits, between, seed=seed)
     if folder.state == "finished":
         before = load_predictor(out)
-        return _fit_answer(out, fits, measurements, emulated=before.emulated, finished_before=True)
+        return _fit_answer(
+            out, fits, between, measurements, emulated=before.emulated, finished_before=True
+        )
     predictor = LatencyPredictor(
         slices=[fit.predictor for fit in fits],
         key=loaded[0].key if loaded else None,
         target=loaded[0].target if loaded else None,
         references=[row for profile in loaded for row in profile.references],
         sources=sources,
+        workload_models=between,
     )
     page = ""
     if report:
         # matplotlib and scikit-learn take seconds to load; only a report needs them.
         from predictor.report import report_page
 
-        page = report_page(fits, loaded, sources, seed=seed)
+        page = report_page(fits, loaded, sources, seed=seed, networks=baselines == "all")
     folder.begin((*PREDICTOR_FILES, REPORT_FILE))
     save_predictor(out, predictor, fits, seed=seed)
     if report:
         with whole_file(out / REPORT_FILE) as file:
             file.write(page)
     folder.finish()
-    return _fit_answer(out, fits, measurements, emulated=predictor.emulated)
+    return _fit_answer(out, fits, between, measurements, emulated=predictor.emulated)
+
+
+def _inputs(
+    profiles: Sequence[Path], csv: Path | None, *, allow_emulated: bool
+) -> tuple[list[DeviceProfile], list[Measurements], list[str]]:
+    """The profiles, their measurements or those of a CSV file, and how they were named.
+
+    Raises:
+        InputError: if they do not go together, or may not be fitted.
+    """
+    if bool(profiles) == (csv is not None):
+        raise InputError("name either device profiles or --csv FILE to fit a predictor to")
+    if csv is not None:
+        return [], [read_measurements(csv)], [str(csv)]
+    loaded = [DeviceProfile.load(path) for path in profiles]
+    if len({profile.folder.resolve() for profile in loaded}) < len(loaded):
+        raise InputError("a profile is named twice: its rows would count twice")
+    check_same_key(loaded)
+    if not allow_emulated:
+        for profile in loaded:
+            refuse_emulated(profile.key, profile.folder, allow="--allow-emulated")
+    return loaded, [profile.measurements for profile in loaded], list(map(str, profiles))
 
 
 def _fit_answer(
     out: Path,
     fits: Sequence[SliceFit],
+    between: Sequence[WorkloadModel],
     measurements: Measurements,
     *,
     emulated: bool,
@@ -126,6 +171,7 @@ def _fit_answer(
     left_out = len(measurements) - rows
     not_ok = sum(verdict != "ok" for verdict in measurements.verdicts)
     text = [fit_summary(fit, compare_published(fit.predictor, measurements)) for fit in fits]
+    text += [workload_summary(model) for model in between]
     fitted = f"fitted {rows} rows"
     if not_ok > left_out:
         fitted += f", {not_ok - left_out} noisy ones among them, for too few are ok"
@@ -157,108 +203,18 @@ def _fit_answer(
             }
             for fit in fits
         ],
+        "workload_models": [
+            {
+                **dict(zip(tuple(SLICE_DEFAULTS)[2:], model.target, strict=True)),
+                "workloads": [list(pair) for pair in model.workloads],
+                "held_out_accuracy": model.held_out.to_json(),
+            }
+            for model in between
+        ],
     }
     return Answer(data, "\n".join(text))
-
-
-def predict_latency(
-    *,
-    predictor: Annotated[Path, typer.Option(help="Folder of the predictor.")],
-    csv: Annotated[Path, typer.Option(help="CSV file with the five columns of a shape.")],
-    statistic: Annotated[
-        str, typer.Option(help=f"What is predicted: {', '.join(STATISTIC_COLUMNS)}.")
-    ] = "quiet",
-    json: JsonOption = False,
-    version: VersionOption = False,
-) -> Answer:
-    """Prints FILE with latency_ms, latency_low_ms and latency_high_ms added.
-
-    FILE has the columns num_layers, hidden_size, ffn_size, num_heads, qkv_size; where it has no
-    sequence_length and batch_size, 128 and 1 are meant. Each bound is exceeded by 5 % of
-    measurements. Columns of the three names in FILE are replaced.
-    """
-    del version  # the frame around every command reads it
-    loaded = load_predictor(predictor)
-    table = read_table(csv)
-    architectures = architecture_columns(table)
-    predicted = np.empty((3, len(table)))
-    for values, rows in _rows_of_slices(table, loaded).items():
-        part = _slice_for(loaded, values, table, rows)
-        chosen = architectures[rows]
-        outside = part.out_of_range(chosen)
-        if len(outside):
-            row = int(rows[outside[0]])
-            others = f" ({len(outside)} such rows)" if len(outside) > 1 else ""
-            raise table.error(row, part.explain_out_of_range(architectures[row]) + others)
-        found = part.predict(chosen, statistic)
-        predicted[:, rows] = found.latency_ms, found.low_ms, found.high_ms
-    if json:
-        return Answer(_as_json(table, predicted))
-    return Answer({}, _csv_lines(table, predicted))
-
-
-def _rows_of_slices(
-    table: Table, predictor: LatencyPredictor
-) -> dict[Slice, npt.NDArray[np.int64]]:
-    """The rows of each workload and target in a table.
-
-    A target column that the table lacks has the predictor's only value, where it has only one.
-    """
-    defaults = dict(SLICE_DEFAULTS)
-    for index, name in enumerate(SLICE_DEFAULTS):
-        known = {part.slice[index] for part in predictor.slices}
-        if len(known) == 1 and name not in _WORKLOAD_COLUMNS:
-            defaults[name] = known.pop()
-    slices, slice_of_row = slice_columns(table, defaults)
-    return {values: np.flatnonzero(slice_of_row == index) for index, values in enumerate(slices)}
-
-
-def _slice_for(
-    predictor: LatencyPredictor, values: Slice, table: Table, rows: npt.NDArray[np.int64]
-) -> SlicePredictor:
-    """The predictor for some rows of a table; an error names the line and what was assumed."""
-    try:
-        return predictor.slice_for(values)
-    except InputError as error:
-        missing = [name for name in _WORKLOAD_COLUMNS if name not in table]
-        assumed = " and ".join(f"{name} {SLICE_DEFAULTS[name]}" for name in missing)
-        hint = f" ({assumed} assumed: the file has no such column)" if missing else ""
-        raise table.error(int(rows[0]), f"{error}{hint}") from error
-
-
-def _as_json(table: Table, predicted: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The table with the predictions, numbers as numbers."""
-    kept = table.without(PREDICTION_COLUMNS)
-    integers = {*ARCHITECTURE_FIELDS, *_WORKLOAD_COLUMNS, "threads"}
-
-    def value(name: str, field: str) -> int | str:
-        return int(field) if name in integers and field.strip() else field
-
-    return {
-        "rows": [
-            {
-                **{n: value(n, field) for n, field in zip(kept.header, fields, strict=True)},
-                **dict(zip(PREDICTION_COLUMNS, values, strict=True)),
-            }
-            for fields, values in zip(kept.rows, predicted.T.tolist(), strict=True)
-        ]
-    }
-
-
-def _csv_lines(table: Table, predicted: npt.NDArray[np.float64]) -> Iterator[str]:
-    """The lines of the table with the three columns added."""
-    kept = table.without(PREDICTION_COLUMNS)
-    yield ",".join([kept.header_line, *PREDICTION_COLUMNS]) + "\n"
-    columns = [column.tolist() for column in predicted]
-    for row in zip(kept.lines, *columns, strict=True):
-        yield "%s,%.6g,%.6g,%.6g\n" % row  # noqa: UP031 (a third faster over a million rows)
 
 
 def fit_predictor_main() -> None:
     """Runs `fit-predictor`."""
     run(fit_predictor, "fit-predictor")
-
-
-def predict_latency_main() -> None:
-    """Runs `predict-latency`."""
-    run(predict_latency, "predict-latency")

@@ -9,6 +9,7 @@ nothing. Unlike a kernel over rows it predicts in the time that a polynomial tak
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +24,9 @@ from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
 FloatVector = npt.NDArray[np.float64]
 FloatMatrix = npt.NDArray[np.float64]
 IntVector = npt.NDArray[np.int64]
+
+# What a row may consist of: an architecture, or an architecture and its workload.
+FIELDS = (*ARCHITECTURE_FIELDS, "sequence_length", "batch_size")
 
 MAX_DEGREE = 3
 
@@ -44,7 +48,7 @@ class LogSizes:
     """The log sizes that vary, each scaled to -1..1 over the rows that were fitted.
 
     Attributes:
-        columns: `[P]`, which fields of an architecture.
+        columns: `[P]`, which of `FIELDS`.
         middles: `[P]`, of the logarithm.
         halves: `[P]`, half the range of the logarithm, above 0.
     """
@@ -55,7 +59,7 @@ class LogSizes:
 
     @classmethod
     def of(cls, architectures: IntMatrix) -> Self:
-        """Those of the architectures `[N, 5]` that vary, without those that another one tells."""
+        """Those of rows `[N, 5]` or `[N, 7]` that vary, without those that another one tells."""
         logs = np.log(architectures)
         low, high = logs.min(axis=0), logs.max(axis=0)
         kept: list[int] = []
@@ -96,7 +100,7 @@ class LogSizes:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object: middle and half range by the name of the field."""
-        names = [ARCHITECTURE_FIELDS[column] for column in self.columns.tolist()]
+        names = [FIELDS[column] for column in self.columns.tolist()]
         ranges = zip(self.middles.tolist(), self.halves.tolist(), strict=True)
         return {name: list(values) for name, values in zip(names, ranges, strict=True)}
 
@@ -107,7 +111,7 @@ class LogSizes:
         Raises:
             ValueError, TypeError: if they are none.
         """
-        places = [ARCHITECTURE_FIELDS.index(name) for name in value]
+        places = [FIELDS.index(name) for name in value]
         if places != sorted(places):
             raise ValueError("the sizes are not in order")
         ranges = [items(pair, lambda each: number(each)) for pair in value.values()]
@@ -134,7 +138,7 @@ class Correction:
         """Fits it to what a model missed.
 
         Args:
-            architectures: int64 `[N, 5]`.
+            architectures: int64 `[N, 5]`; `[N, 7]` with the workload.
             missed: `[N]`, log(measured / modelled).
         """
         sizes = LogSizes.of(architectures)
@@ -144,20 +148,23 @@ class Correction:
         for strength, decay in itertools.product(_STRENGTHS, _DECAYS):
             deviations = strength * decay**degrees
             # One decomposition serves every noise.
-            scaled = polynomials * deviations[:, None]
-            eigenvalues, vectors = np.linalg.eigh(scaled.T @ scaled)
-            eigenvalues = np.maximum(eigenvalues, 0.0)
-            turned = vectors.T @ missed
+            left, singular, right = np.linalg.svd(
+                polynomials * deviations[:, None], full_matrices=False
+            )
+            turned = right @ missed
+            beside = max(float(missed @ missed - turned @ turned), 0.0)
             for noise in _NOISES:
-                variances = eigenvalues + noise**2
-                likelihood = -float((turned**2 / variances + np.log(variances)).sum()) / 2
-                if likelihood > best:
-                    best = likelihood
-                    chosen = deviations * (scaled @ (vectors @ (turned / variances)))
+                variances = singular**2 + noise**2
+                misfit = float((turned**2 / variances).sum()) + beside / noise**2
+                volume = float(np.log(variances).sum())
+                volume += (len(missed) - len(singular)) * math.log(noise**2)
+                if -(misfit + volume) > best:
+                    best = -(misfit + volume)
+                    chosen = deviations * (left @ (singular * turned / variances))
         return cls(sizes, chosen)
 
     def predict(self, architectures: IntMatrix) -> FloatVector:
-        """The correction of each architecture, `[N]`; of int64 `[N, 5]`."""
+        """The correction of each row, `[N]`; of int64 `[N, 5]`, or `[N, 7]`."""
         polynomials = self.sizes.polynomials(architectures, MAX_DEGREE)
         found = np.zeros(len(architectures))
         for coefficient, values in zip(self.coefficients.tolist(), polynomials, strict=True):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from autotinybert.errors import InputError
+from device_profiles.blocks import BlockTime
 from device_profiles.measurements import Measurements, Slice, describe_slice
 from device_profiles.verdicts import Verdict
 from predictor.intervals import (
@@ -21,6 +23,7 @@ from predictor.intervals import (
     held_out_spreads,
     selection_bound,
 )
+from predictor.lookup_table import LookupTable
 from predictor.metrics import accuracy
 from predictor.model import (
     MODELS,
@@ -90,7 +93,11 @@ class SliceFit:
 
 
 def fit_slices(
-    measurements: Measurements, *, seed: int = 0, label_noise: FloatVector | None = None
+    measurements: Measurements,
+    *,
+    seed: int = 0,
+    label_noise: FloatVector | None = None,
+    block_times: Mapping[Slice, Sequence[BlockTime]] | None = None,
 ) -> list[SliceFit]:
     """Fits one predictor for each workload and target in the measurements.
 
@@ -100,9 +107,11 @@ def fit_slices(
         measurements: rows of any workloads and targets.
         seed: of the folds.
         label_noise: `[N]`, the relative standard deviation of each label; NaN where unknown.
+        block_times: measured blocks of slices: their lookup table consists of these.
 
     Raises:
-        InputError: if a slice has fewer than 20 architectures.
+        InputError: if a slice has fewer than 20 architectures, or most blocks of one could not be
+            measured.
     """
     if label_noise is None:
         label_noise = np.full(len(measurements), np.nan)
@@ -127,7 +136,8 @@ def fit_slices(
         noise = label_noise[rows]
         noise = noise[~np.isnan(noise)]
         known_noise = float(noise.mean()) if len(noise) else None
-        fits.append(_fit_slice(values, architectures, statistics, known_noise, seed=seed))
+        blocks = (block_times or {}).get(values)
+        fits.append(_fit_slice(values, architectures, statistics, known_noise, blocks, seed=seed))
     return fits
 
 
@@ -140,16 +150,52 @@ def _fit_slice(
     architectures: IntMatrix,
     statistics: dict[str, FloatVector],
     label_noise: float | None,
+    blocks: Sequence[BlockTime] | None,
     *,
     seed: int,
 ) -> SliceFit:
     latency_ms = statistics["latency_ms"]
     folds = assign_folds(architectures, seed=seed)
     fitters: dict[str, ModelFitter] = {name: model.fit for name, model in MODELS.items()}
-    held_out_ms = {
-        name: held_out_predictions(fit, architectures, latency_ms, folds)
-        for name, fit in fitters.items()
-    }
+    if blocks:
+        fitters["lookup-table"] = partial(LookupTable.from_blocks, blocks)
+    return assemble(
+        values,
+        architectures,
+        statistics,
+        {name: fit(architectures, latency_ms) for name, fit in fitters.items()},
+        {
+            name: held_out_predictions(fit, architectures, latency_ms, folds)
+            for name, fit in fitters.items()
+        },
+        label_noise,
+        seed=seed,
+    )
+
+
+def assemble(
+    values: Slice,
+    architectures: IntMatrix,
+    statistics: dict[str, FloatVector],
+    models: Mapping[str, LatencyModel],
+    held_out_ms: dict[str, FloatVector],
+    label_noise: float | None,
+    *,
+    seed: int,
+) -> SliceFit:
+    """Chooses among models by how they predict rows that they had not seen, and finds the bounds.
+
+    Args:
+        values: workload and target.
+        architectures: int64 `[N, 5]`.
+        statistics: `[N]` each; NaN where unknown.
+        models: fitted to all rows.
+        held_out_ms: `[N]` by model, predicted without the row's fold of `assign_folds`.
+        label_noise: of the rows, if it is known.
+        seed: of the folds, and of the searches that are simulated.
+    """
+    latency_ms = statistics["latency_ms"]
+    folds = assign_folds(architectures, seed=seed)
     accuracies = {name: accuracy(latency_ms, predicted) for name, predicted in held_out_ms.items()}
     chosen = min(held_out_ms, key=lambda name: _badness(np.log(held_out_ms[name] / latency_ms)))
     suspects = far_off(np.log(latency_ms / held_out_ms[chosen]))
@@ -167,7 +213,7 @@ def _fit_slice(
         known = ~np.isnan(measured)
         counted = known & scored
         if known.mean() >= _SHARE_OF_ROWS_WITH_STATISTIC and counted.sum() >= FEWEST_ROWS:
-            calibrations[statistic] = _calibrate(
+            calibrations[statistic] = calibrate(
                 statistic,
                 architectures[counted],
                 measured[counted],
@@ -180,7 +226,7 @@ def _fit_slice(
             slice=values,
             lowest=architectures.min(axis=0),
             highest=architectures.max(axis=0),
-            models={name: fit(architectures, latency_ms) for name, fit in fitters.items()},
+            models=models,
             chosen=chosen,
             accuracies=accuracies,
             calibrations=calibrations,
@@ -205,7 +251,7 @@ def _badness(log_errors: FloatVector) -> float:
     return float(np.square(np.clip(log_errors, -reach, reach)).mean())
 
 
-def _calibrate(
+def calibrate(
     statistic: str,
     architectures: IntMatrix,
     measured_ms: FloatVector,
@@ -225,7 +271,9 @@ def _calibrate(
     low, high = conformal_bounds(errors, spreads, between=BETWEEN_CAMPAIGNS)
     rng = np.random.default_rng(seed)
     log_expected = log_quiet + center
-    safe = selection_bound(architectures, log_expected, errors, spreads, high, rng)
+    safe = selection_bound(
+        architectures, log_expected, errors, spreads, high, rng, between=BETWEEN_CAMPAIGNS
+    )
     return Calibration(knots, centers, low, high, safe)
 
 

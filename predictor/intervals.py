@@ -45,11 +45,12 @@ _RIDGE = 0.1
 # How much more of the error is what the model does not know than what a measurement does not.
 _IGNORANCES = (0.0, 1.0, 3.0, 10.0)
 
-# Searches that are simulated, the share of rows that each can choose from, and the fewest
-# different rows that they must choose for their choices to say anything.
-_SEARCHES = 400
-_SHARE_TO_CHOOSE_FROM = 0.5
-_FEWEST_CHOICES = 5
+# By so much must every step of these raise the log likelihood.
+_DOUBT = 1.0
+
+# Searches that are simulated, and halvings of the range in which their bound lies.
+_SEARCHES = 1000
+_HALVINGS = 12
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ class Spread:
         return cls(sizes, np.array(rows, dtype=np.float64).reshape(terms, terms))
 
 
+# The same everywhere, for predictors of which nothing else is known.
+EVEN_SPREAD = Spread(
+    LogSizes(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)), np.zeros((1, 1))
+)
+
+
 def held_out_spreads(
     architectures: IntMatrix, folds: npt.NDArray[np.int64], ignorance: float
 ) -> FloatVector:
@@ -141,12 +148,14 @@ def choose_ignorance(
     """
     known = ~np.isnan(log_errors)
 
-    def unlikelihood(ignorance: float) -> float:
-        spreads = held_out_spreads(architectures, folds, ignorance)[known]
+    def unlikelihood(step: int) -> float:
+        spreads = held_out_spreads(architectures, folds, _IGNORANCES[step])[known]
         variance = float(((log_errors[known] / spreads) ** 2).mean())
-        return 0.5 * math.log(max(variance, 1e-12)) + float(np.log(spreads).mean())
+        fit = 0.5 * math.log(max(variance, 1e-12)) + float(np.log(spreads).mean())
+        # Chance alone makes some leverage likelier than none.
+        return fit + step * _DOUBT / int(known.sum())
 
-    return min(_IGNORANCES, key=unlikelihood)
+    return _IGNORANCES[min(range(len(_IGNORANCES)), key=unlikelihood)]
 
 
 def conformal_bounds(
@@ -186,13 +195,16 @@ def selection_bound(
     spreads: FloatVector,
     high: float,
     rng: np.random.Generator,
+    *,
+    between: float = 0.0,
 ) -> float:
     """An upper bound that also holds for the row that a search selects.
 
     Of all rows whose bound is within a budget a search takes the best, and that is more often one
-    whose latency was predicted too low: too low is what let a large shape in. So searches are
-    simulated on held-out rows: for a random budget, quality that grows with every size by random
-    amounts, and a random half of the rows to choose from.
+    whose latency was predicted too low: too low is what let a large shape in. And it lies at the
+    edge of the space more often than a row drawn at random. So searches are simulated, for a random
+    budget and a quality that grows with every size by random amounts: once among the held-out rows
+    as they are, a random half of them, and once among all, errors dealt out to them at random.
 
     Args:
         architectures: int64 `[N, 5]`.
@@ -201,28 +213,53 @@ def selection_bound(
         spreads: `[N]`.
         high: the bound that holds for rows drawn at random.
         rng: draws the searches.
+        between: standard deviation of what moves all of the next campaign's rows together.
 
     Returns:
         A bound of at least `high`, in units of the spread, that at most 5 % of the selected rows
         exceed.
     """
-    count = len(log_errors)
     logs = np.log(architectures)
     sizes = (logs - logs.mean(axis=0)) / np.maximum(logs.std(axis=0), 1e-9)
-    appetites = rng.dirichlet(np.ones(sizes.shape[1]), _SEARCHES)
-    offered = rng.random((_SEARCHES, count)) < _SHARE_TO_CHOOSE_FROM
-    quality = np.where(offered, appetites @ sizes.T, -np.inf)
-    budgets = np.quantile(log_predicted, rng.uniform(0.1, 0.95, _SEARCHES))
-    scores = log_errors / spreads
-    candidates = np.unique(np.concatenate([[high], scores[scores > high]]))
-    for bound in candidates:
-        within = log_predicted + bound * spreads <= budgets[:, None]
-        chosen = np.where(within, quality, -np.inf)
-        rows = chosen.argmax(axis=1)
-        valid = np.isfinite(chosen.max(axis=1))
-        selected = rows[valid]
-        if len(np.unique(selected)) < _FEWEST_CHOICES:
-            return high  # a handful of rows says nothing about others
-        if float((scores[selected] > bound).mean()) <= TAIL:
-            return float(bound)
-    return float(candidates[-1])
+    quality = rng.dirichlet(np.ones(sizes.shape[1]), _SEARCHES) @ sizes.T
+    budgets = np.quantile(log_predicted, rng.uniform(0.1, 0.95, _SEARCHES))[:, None]
+    moved = between * rng.standard_normal((_SEARCHES, 1))
+    scores = np.tile(log_errors / spreads, (_SEARCHES, 1))
+    dealt = rng.permuted(scores, axis=1)
+    offered = np.where(rng.random(quality.shape) < 0.5, quality, -np.inf)
+    as_they_are = _Searches(log_predicted, spreads, offered, budgets, scores + moved / spreads)
+    dealt_out = _Searches(
+        log_predicted + (scores - dealt) * spreads,
+        spreads,
+        quality,
+        budgets,
+        dealt + moved / spreads,
+    )
+    return max(high, as_they_are.bound(), dealt_out.bound())
+
+
+@dataclass(frozen=True)
+class _Searches:
+    """Simulated searches: `[S]` of them, each among `[N]` rows."""
+
+    log_predicted: FloatMatrix
+    spreads: FloatVector
+    quality: FloatMatrix
+    budgets: FloatMatrix
+    scores: FloatMatrix
+
+    def bound(self) -> float:
+        """The lowest bound that at most 5 % of the selected rows exceed."""
+        low, high = 0.0, float(self.scores.max())
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._holds(middle) else (middle, high)
+        return high
+
+    def _holds(self, bound: float) -> bool:
+        within = self.log_predicted + bound * self.spreads <= self.budgets
+        chosen = np.where(within, self.quality, -np.inf)
+        best = chosen.argmax(axis=1)[:, None]
+        found = np.isfinite(np.take_along_axis(chosen, best, axis=1))
+        exceeded = np.take_along_axis(self.scores, best, axis=1) > bound
+        return bool(exceeded[found].sum() <= TAIL * found.sum())

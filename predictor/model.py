@@ -51,6 +51,10 @@ MODELS: dict[str, type[CorrectedRegressor] | type[CostTermRegressor] | type[Look
 }
 
 
+# What a fit of a few rows with the help of a known device is called; it has no other beside it.
+TRANSFERRED = "transferred-cost-terms"
+
+
 @dataclass(frozen=True)
 class Calibration:
     """From a predicted quiet latency to a statistic and its bounds, as log factors.
@@ -193,6 +197,16 @@ class SlicePredictor:
         return self.calibrations[statistic]
 
 
+class BetweenWorkloads(Protocol):
+    """What answers for workloads of a target that were not measured."""
+
+    def answers(self, values: Slice) -> bool:
+        """Whether it answers for a workload and target."""
+
+    def at(self, values: Slice) -> SlicePredictor:
+        """The predictor for a workload and target that it answers for."""
+
+
 @dataclass(frozen=True)
 class LatencyPredictor:
     """A predictor for one machine.
@@ -203,6 +217,7 @@ class LatencyPredictor:
         target: the name of the target, or None.
         references: the reference rows of the profile, for speed-ups.
         sources: what it was fitted to.
+        workload_models: answer for workloads between the measured ones.
     """
 
     slices: Sequence[SlicePredictor]
@@ -210,6 +225,7 @@ class LatencyPredictor:
     target: str | None
     references: Sequence[Mapping[str, Any]]
     sources: Sequence[str]
+    workload_models: Sequence[BetweenWorkloads] = ()
 
     @property
     def emulated(self) -> bool:
@@ -217,13 +233,16 @@ class LatencyPredictor:
         return self.key is not None and bool(self.key.get("emulated"))
 
     def slice_for(self, values: Slice) -> SlicePredictor:
-        """The predictor for a workload and target.
+        """The predictor for a workload and target, measured or between measured workloads.
 
         Raises:
-            InputError: if it was not measured; names those that were.
+            InputError: if it is neither; names what was measured.
         """
         for candidate in self.slices:
             if candidate.slice == values:
                 return candidate
+        for model in self.workload_models:
+            if model.answers(values):
+                return model.at(values)
         known = "; ".join(candidate.label for candidate in self.slices)
         raise InputError(f"{describe_slice(values)} was not measured; this predictor has {known}")

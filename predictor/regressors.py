@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
 
+
+_FEWEST_ROWS_OF_A_TERM = 3
 
 # A row of leverage one decides its own prediction; what a fit without it would say, nobody knows.
 _LEAST_REST = 0.2
@@ -59,26 +61,12 @@ class CostTermRegressor:
         cls, architectures: IntMatrix, latency_ms: FloatVector
     ) -> tuple[Self, npt.NDArray[np.bool_]]:
         """Fits the prices, and says which rows were believed, bool `[N]`."""
-        relative = cost_terms(architectures) / latency_ms[:, None]
-        # Terms differ by seven orders of magnitude; the solver wants them alike.
-        scales = np.sqrt((relative**2).mean(axis=0))
-        present = scales > 0
-        relative = relative[:, present] / scales[present]
-        reluctance = RELUCTANCE[present]
-        kept = believed(lambda weights: _left_out(relative, weights, reluctance), len(latency_ms))
-        prices = np.zeros(len(COST_TERMS))
-        prices[present] = _non_negative(relative, kept.astype(float), reluctance) / scales[present]
+        prices, kept = fit_prices(cost_terms(architectures), latency_ms, RELUCTANCE)
         return cls(prices), kept
 
     def predict(self, architectures: IntMatrix) -> FloatVector:
         """Latencies in milliseconds, `[N]`, of architectures int64 `[N, 5]`."""
-        terms = cost_terms(architectures)
-        # Term by term, so that a prediction is the same bit for bit whatever is predicted with it;
-        # a matrix product is not. Most prices are 0.
-        latency_ms = np.zeros(len(architectures))
-        for place in np.flatnonzero(self.prices_ms).tolist():
-            latency_ms += self.prices_ms[place] * terms[:, place]
-        return latency_ms
+        return priced(cost_terms(architectures), self.prices_ms)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object: the price of each term."""
@@ -91,12 +79,59 @@ class CostTermRegressor:
         Raises:
             InputError: if it is not one.
         """
-        if not value or not set(value) <= set(COST_TERMS):
-            raise InputError(f"a cost-term regressor has the terms {', '.join(COST_TERMS)}")
-        try:
-            return cls(np.array([_price(value.get(term, 0.0)) for term in COST_TERMS]))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"a price is not a number: {error}") from error
+        return cls(read_prices(value, COST_TERMS))
+
+
+def fit_prices(
+    terms: FloatMatrix, latency_ms: FloatVector, reluctance: FloatVector
+) -> tuple[FloatVector, npt.NDArray[np.bool_]]:
+    """Prices that are not negative, fitted to relative errors of the rows that are believed.
+
+    Args:
+        terms: `[N, K]`, none negative.
+        latency_ms: `[N]`, positive.
+        reluctance: `[K]`, see `features.RELUCTANCE`.
+
+    Returns:
+        The prices in milliseconds, `[K]`, and which rows were believed, bool `[N]`.
+    """
+    relative = terms / latency_ms[:, None]
+    # Terms differ by seven orders of magnitude; the solver wants them alike.
+    scales = np.sqrt((relative**2).mean(axis=0))
+    # A term that a row or two have explains them whatever they say.
+    present = (relative > 0).sum(axis=0) >= _FEWEST_ROWS_OF_A_TERM
+    relative = relative[:, present] / scales[present]
+    reluctance = reluctance[present]
+    kept = believed(lambda weights: _left_out(relative, weights, reluctance), len(latency_ms))
+    prices = np.zeros(len(present))
+    prices[present] = _non_negative(relative, kept.astype(float), reluctance) / scales[present]
+    return prices, kept
+
+
+def priced(terms: FloatMatrix, prices_ms: FloatVector) -> FloatVector:
+    """The sum of terms `[N, K]` times prices `[K]`, `[N]`.
+
+    Term by term, so that a prediction is the same bit for bit whatever is predicted with it; a
+    matrix product is not. Most prices are 0.
+    """
+    total = np.zeros(len(terms))
+    for place in np.flatnonzero(prices_ms).tolist():
+        total += prices_ms[place] * terms[:, place]
+    return total
+
+
+def read_prices(value: Mapping[str, Any], names: Sequence[str]) -> FloatVector:
+    """Prices by the names of their terms, `[K]`; a term that is not there costs nothing.
+
+    Raises:
+        InputError: if there is none, or one of another name or no price.
+    """
+    if not value or not set(value) <= set(names):
+        raise InputError(f"a sum of prices has the terms {', '.join(names)}")
+    try:
+        return np.array([_price(value.get(name, 0.0)) for name in names])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a price is not a number: {error}") from error
 
 
 def _non_negative(
@@ -107,7 +142,6 @@ def _non_negative(
     from scipy.optimize import nnls
 
     roots = np.sqrt(weights)
-    # Between terms that say the same of all rows, a ridge decides.
     ridge = np.diag(np.sqrt(reluctance * weights.sum()))
     solution: FloatVector = nnls(
         np.vstack([relative * roots[:, None], ridge]), np.concatenate([roots, np.zeros(len(ridge))])
@@ -178,6 +212,6 @@ class CorrectedRegressor:
             raise InputError("a corrected regressor has prices_ms and a correction")
         try:
             parts = mapping(value["prices_ms"]), mapping(value["correction"])
-        except TypeError as error:
+        except ValueError as error:
             raise InputError(f"no corrected regressor: {error}") from error
         return cls(CostTermRegressor.from_json(parts[0]), Correction.from_json(parts[1]))

@@ -37,6 +37,7 @@ def report_page(
     sources: Sequence[str],
     *,
     seed: int,
+    networks: bool,
 ) -> str:
     """The page for a fit: accuracy, published shapes, the course of the campaign, the machine.
 
@@ -45,6 +46,7 @@ def report_page(
         profiles: what was fitted, where it was profiles; empty for a bare CSV file.
         sources: the files or folders that were fitted.
         seed: of the folds.
+        networks: fit the published networks as baselines, too.
     """
     subtitle = (
         f"{profiles[0].target}, {profiles[0].host['cpu_model']}" if profiles else ", ".join(sources)
@@ -53,7 +55,7 @@ def report_page(
     if any(profile.key.get("emulated") for profile in profiles):
         sections.append(page.paragraph(EMULATED_REMARK.capitalize()))
     for fit in fits:
-        sections += _fit_sections(fit, profiles, seed=seed)
+        sections += _fit_sections(fit, profiles, seed=seed, networks=networks)
     for profile in profiles:
         campaign = profile.campaign()
         sections += [_course(profile, campaign), _doubtful(profile, campaign), _machine(profile)]
@@ -81,9 +83,11 @@ def _summary(fits: Sequence[SliceFit], profiles: Sequence[DeviceProfile]) -> str
     return page.tiles(facts) + page.paragraph(f"{first_of}targets; each has a section below.")
 
 
-def _fit_sections(fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int) -> list[str]:
+def _fit_sections(
+    fit: SliceFit, profiles: Sequence[DeviceProfile], *, seed: int, networks: bool
+) -> list[str]:
     predictor = fit.predictor
-    accuracies = {**predictor.accuracies, **baseline_accuracies(fit, seed=seed)}
+    accuracies = {**predictor.accuracies, **baseline_accuracies(fit, seed=seed, networks=networks)}
     sections = [
         page.section(
             f"Measured against predicted: {predictor.label}",

@@ -11,12 +11,12 @@ History of the schema:
 1. The first.
 2. A model may be corrected; a statistic's factor over the quiet latency depends on that; bounds
    are in units of a spread, with one more for rows that a search selects; noise of the labels.
-   Read from version 1: one factor, a spread of 1, and the same bound for selected rows.
+   A model of all workloads for each target that has enough of them. Read from version 1: one
+   factor, a spread of 1, the same bound for selected rows, and no model of all workloads.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,29 @@ from typing import Any
 import numpy as np
 
 from autotinybert.errors import DamagedFileError, InputError
-from autotinybert.files import read_signed_json, whole_file, write_signed_json
+from autotinybert.files import read_signed_json, write_signed_json
 from autotinybert.values import integer, items, mapping, number, optional, text
 from device_profiles.machine import key_hash
-from device_profiles.measurements import SLICE_DEFAULTS, slice_of_columns
+from device_profiles.measurements import SLICE_DEFAULTS, Slice, slice_of_columns
 from device_profiles.profile_document import read_reference_rows
-from predictor.correction import LogSizes
+from device_profiles.target import MAX_BATCH_SIZE
 from predictor.fitting import SliceFit
-from predictor.intervals import Spread
-from predictor.lookup_table import LookupTable
+from predictor.intervals import EVEN_SPREAD, Spread
 from predictor.metrics import Accuracy
 from predictor.model import (
     MODELS,
-    STATISTIC_COLUMNS,
+    TRANSFERRED,
+    BetweenWorkloads,
     Calibration,
     LatencyPredictor,
     SlicePredictor,
 )
-from supernet.architecture import ARCHITECTURE_FIELDS
+from predictor.regressors import CostTermRegressor
+from predictor.tables import write_lookup_tables, write_training_rows
+from predictor.workload_model import WorkloadModel
+from predictor.workload_terms import ALL_WORKLOADS, AtWorkload, WorkloadRegressor
+from supernet.architecture import ARCHITECTURE_FIELDS, IntMatrix
+from supernet.cost import MAX_POSITIONS
 
 SCHEMA_VERSION = 2
 
@@ -53,8 +58,9 @@ PREDICTOR_FILES = (PREDICTOR_FILE, TRAINING_FILE, LOOKUP_FILE)
 # A statistic is never a billion times another.
 _MOST_LOG_FACTOR = 20.0
 
-# Of predictors that knew no spread: 1 everywhere.
-_EVEN = Spread(LogSizes(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)), np.zeros((1, 1)))
+_READERS = {**MODELS, ALL_WORKLOADS: AtWorkload, TRANSFERRED: CostTermRegressor}
+
+_TARGET_COLUMNS = tuple(SLICE_DEFAULTS)[2:]
 
 _REMEDY = "fit it again with fit-predictor"
 
@@ -73,9 +79,10 @@ def save_predictor(
         "seed": seed,
         "reference_rows": [dict(row) for row in predictor.references],
         "slices": [_slice_to_json(part) for part in predictor.slices],
+        "workload_models": [_workload_model_to_json(each) for each in predictor.workload_models],
     }
-    _write_training_rows(folder / TRAINING_FILE, fits)
-    _write_lookup_tables(folder / LOOKUP_FILE, predictor.slices)
+    write_training_rows(folder / TRAINING_FILE, fits)
+    write_lookup_tables(folder / LOOKUP_FILE, predictor.slices)
     write_signed_json(folder / PREDICTOR_FILE, document)
 
 
@@ -98,6 +105,9 @@ def load_predictor(folder: Path) -> LatencyPredictor:
                 _slice_from_json(part, document["schema_version"])
                 for part in items(document["slices"], mapping)
             ],
+            workload_models=[]
+            if document["schema_version"] == 1
+            else items(document["workload_models"], _workload_model_from_json),
             key=optional(document["measurement_key"], mapping),
             target=optional(document["target"], text),
             references=read_reference_rows(document["reference_rows"]),
@@ -110,37 +120,94 @@ def load_predictor(folder: Path) -> LatencyPredictor:
 def _slice_to_json(part: SlicePredictor) -> dict[str, Any]:
     return {
         "slice": dict(zip(SLICE_DEFAULTS, part.slice, strict=True)),
-        "range": {
-            name: [int(low), int(high)]
-            for name, low, high in zip(ARCHITECTURE_FIELDS, part.lowest, part.highest, strict=True)
-        },
+        "range": _range_to_json(part.lowest, part.highest),
         "rows": part.rows,
         "chosen": part.chosen,
         "models": {name: model.to_json() for name, model in part.models.items()},
         "held_out_accuracy": {name: value.to_json() for name, value in part.accuracies.items()},
-        "statistics": {
-            name: {
-                "log_knots": value.log_knots.tolist(),
-                "centers": value.centers.tolist(),
-                "low": value.low,
-                "high": value.high,
-                "safe": value.safe,
-            }
-            for name, value in part.calibrations.items()
-        },
+        "statistics": _calibrations_to_json(part.calibrations),
         "spread": part.spread.to_json(),
         "label_noise": part.label_noise,
     }
 
 
-def _slice_from_json(value: Mapping[str, Any], version: int) -> SlicePredictor:
-    ranges = np.array([_bounds(value["range"][name]) for name in ARCHITECTURE_FIELDS])
-    named = dict(zip(SLICE_DEFAULTS, slice_of_columns(value["slice"]), strict=True))
+def _range_to_json(lowest: IntMatrix, highest: IntMatrix) -> dict[str, list[int]]:
+    return {
+        name: [int(low), int(high)]
+        for name, low, high in zip(ARCHITECTURE_FIELDS, lowest, highest, strict=True)
+    }
+
+
+def _calibrations_to_json(calibrations: Mapping[str, Calibration]) -> dict[str, Any]:
+    return {
+        name: {
+            "log_knots": value.log_knots.tolist(),
+            "centers": value.centers.tolist(),
+            "low": value.low,
+            "high": value.high,
+            "safe": value.safe,
+        }
+        for name, value in calibrations.items()
+    }
+
+
+def _workload_model_to_json(model: BetweenWorkloads) -> dict[str, Any]:
+    assert isinstance(model, WorkloadModel)
+    return {
+        "target": dict(zip(_TARGET_COLUMNS, model.target, strict=True)),
+        "workloads": [list(pair) for pair in model.workloads],
+        "range": _range_to_json(model.lowest, model.highest),
+        "rows": model.rows,
+        "model": model.regressor.to_json(),
+        "held_out_accuracy": model.held_out.to_json(),
+        "statistics": _calibrations_to_json(model.calibrations),
+    }
+
+
+def _workload_model_from_json(value: object) -> WorkloadModel:
+    found = mapping(value)
+    statistics = mapping(found["statistics"])
+    if "quiet" not in statistics:
+        raise InputError("the bounds of a model of all workloads are not there")
+    pairs = items(found["workloads"], lambda pair: items(pair, _workload_size))
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise ValueError("a workload is a sequence length and a batch size")
+    ranges = _ranges(found["range"])
+    return WorkloadModel(
+        target=_checked_slice({**SLICE_DEFAULTS, **mapping(found["target"])})[2:],
+        workloads=tuple((length, batch) for length, batch in pairs),
+        lowest=ranges[:, 0],
+        highest=ranges[:, 1],
+        regressor=WorkloadRegressor.from_json(mapping(found["model"])),
+        held_out=_accuracy(mapping(found["held_out_accuracy"])),
+        calibrations={
+            name: _calibration(mapping(each), SCHEMA_VERSION) for name, each in statistics.items()
+        },
+        rows=integer(found["rows"], lowest=1),
+    )
+
+
+def _workload_size(value: object) -> int:
+    return integer(value, lowest=1, highest=max(MAX_POSITIONS, MAX_BATCH_SIZE))
+
+
+def _checked_slice(value: Mapping[str, Any]) -> Slice:
+    named = dict(zip(SLICE_DEFAULTS, slice_of_columns(value), strict=True))
     for name, default in SLICE_DEFAULTS.items():
         if type(named[name]) is not type(default):
             raise InputError(f"{name} {named[name]!r} is of another type")
+    return tuple(named[name] for name in SLICE_DEFAULTS)
+
+
+def _ranges(value: object) -> IntMatrix:
+    """The lowest and the highest value of each field, int64 `[5, 2]`."""
+    return np.array([_bounds(mapping(value)[name]) for name in ARCHITECTURE_FIELDS])
+
+
+def _slice_from_json(value: Mapping[str, Any], version: int) -> SlicePredictor:
+    ranges = _ranges(value["range"])
     models = {
-        name: MODELS[name].from_json(mapping(model))
+        name: _READERS[name].from_json(mapping(model))
         for name, model in mapping(value["models"]).items()
     }
     chosen = value["chosen"]
@@ -150,7 +217,7 @@ def _slice_from_json(value: Mapping[str, Any], version: int) -> SlicePredictor:
     if chosen not in models or "quiet" not in statistics:
         raise InputError("the chosen model or its bounds are not there")
     return SlicePredictor(
-        slice=tuple(named[name] for name in SLICE_DEFAULTS),
+        slice=_checked_slice(mapping(value["slice"])),
         lowest=ranges[:, 0],
         highest=ranges[:, 1],
         models=models,
@@ -163,7 +230,7 @@ def _slice_from_json(value: Mapping[str, Any], version: int) -> SlicePredictor:
             name: _calibration(mapping(found), version) for name, found in statistics.items()
         },
         rows=integer(value["rows"], lowest=1),
-        spread=_EVEN if version == 1 else Spread.from_json(mapping(value["spread"])),
+        spread=EVEN_SPREAD if version == 1 else Spread.from_json(mapping(value["spread"])),
         label_noise=None
         if version == 1
         else optional(value["label_noise"], lambda noise: number(noise, lowest=0)),
@@ -186,7 +253,10 @@ def _accuracy(value: Mapping[str, Any]) -> Accuracy:
 def _calibration(value: Mapping[str, Any], version: int) -> Calibration:
     low, high = number(value["low"]), number(value["high"])
     if version == 1:
-        knots, centers, safe = np.zeros(1), np.array([number(value["center"])]), high
+        # Bounds were told from the quiet latency on, not from the statistic.
+        center = number(value["center"])
+        low, high = low - center, high - center
+        knots, centers, safe = np.zeros(1), np.array([center]), high
     else:
         knots, centers = (
             np.array(items(value[name], number), dtype=np.float64)
@@ -200,39 +270,3 @@ def _calibration(value: Mapping[str, Any], version: int) -> Calibration:
     if (np.abs(centers) > _MOST_LOG_FACTOR).any():
         raise ValueError("a center is no factor")
     return Calibration(knots, centers, low, high, safe)
-
-
-def _write_training_rows(path: Path, fits: Sequence[SliceFit]) -> None:
-    statistics = [column for column in STATISTIC_COLUMNS.values()]
-    predictions = {name: f"held_out_{name.replace('-', '_')}_ms" for name in MODELS}
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            (*ARCHITECTURE_FIELDS, *SLICE_DEFAULTS, *statistics, *predictions.values(), "suspect")
-        )
-        for fit in fits:
-            for row, architecture in enumerate(fit.architectures.tolist()):
-                measured = [
-                    fit.statistics[name][row] if name in fit.statistics else np.nan
-                    for name in statistics
-                ]
-                writer.writerow(
-                    (
-                        *architecture,
-                        *fit.predictor.slice,
-                        *("" if np.isnan(value) else f"{value:.6f}" for value in measured),
-                        *(f"{fit.held_out_ms[name][row]:.6f}" for name in predictions),
-                        int(fit.suspects[row]),
-                    )
-                )
-
-
-def _write_lookup_tables(path: Path, slices: Sequence[SlicePredictor]) -> None:
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*SLICE_DEFAULTS, "block", "hidden_size", "size", "latency_ms"))
-        for part in slices:
-            table = part.models["lookup-table"]
-            assert isinstance(table, LookupTable)
-            for block, hidden_size, size, latency_ms in table.blocks():
-                writer.writerow((*part.slice, block, hidden_size, size or "", f"{latency_ms:.6f}"))

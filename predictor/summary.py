@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autotinybert.text_table import text_table
+from device_profiles.measurements import describe_slice
 from predictor.comparison import ComparedShape
 from predictor.fitting import SliceFit
 from predictor.metrics import Accuracy
+from predictor.workload_model import WorkloadModel
 
 _MOST_SUSPECTS = 10
 
@@ -113,3 +115,21 @@ def suspect_lines(fit: SliceFit) -> list[str]:
     more = f" and {len(rows) - len(named)} more" if len(rows) > len(named) else ""
     are = "rows are" if len(rows) > 1 else "row is"
     return [f"{len(rows)} {are} far off and hardly counted: {', '.join(named)}{more}"]
+
+
+def workload_summary(model: WorkloadModel) -> str:
+    """What the model of all workloads of a target answers for, and how well."""
+    lengths, batches = (sorted(set(axis)) for axis in zip(*model.workloads, strict=True))
+    low, high = (math.exp(bound) for bound in _bounds(model))
+    found = model.held_out
+    return (
+        f"Between the measured workloads ({', '.join(map(str, lengths))} tokens, batch "
+        f"{', '.join(map(str, batches))}; {describe_slice((lengths[0], batches[0], *model.target))}"
+        f" and so on): MAPE {found.mape:.2%} on workloads that were left out whole, 90 % of "
+        f"measurements from {low - 1:+.1%} to {high - 1:+.1%}\n"
+    )
+
+
+def _bounds(model: WorkloadModel) -> tuple[float, float]:
+    found = model.calibrations["quiet"]
+    return found.low, found.high

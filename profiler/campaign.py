@@ -157,7 +157,7 @@ class _Campaign:
                     "measurement_key": measurement_key(host),
                 }
             )
-        elif self.record.configurations[: len(planned)] != planned:
+        elif self.record.configurations[: self.record.begun_with] != planned:
             raise InputError(f"{self._journal.path} is of another plan: choose another --out")
         self._check_machine(host)
 

@@ -118,6 +118,10 @@ def profile_device(
         float | None,
         typer.Option(metavar="MINUTES", help="Keep each reference under load for so long, too."),
     ] = None,
+    blocks: Annotated[
+        bool,
+        typer.Option("--blocks", help="Measure attention, FFN and embeddings alone, too."),
+    ] = False,
     provider_option: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Of a GPU's execution provider; repeatable."),
@@ -199,6 +203,7 @@ def profile_device(
         "graph_variant": graph_variant,
         "footprint": footprint,
         "sustained": sustained,
+        "blocks": blocks,
         "provider_option": provider_option,
         "cpus": cpus,
         "percentile": percentile,

@@ -13,6 +13,8 @@ from autotinybert.errors import InputError
 from autotinybert.files import OutputFolder
 from device_profiles.journal import Journal
 from device_profiles.profile import (
+    BLOCK_FILES,
+    BLOCKS_JOURNAL_FILE,
     JOURNAL_FILE,
     PROFILE_FILES,
     VARIANTS_FILE,
@@ -20,7 +22,8 @@ from device_profiles.profile import (
     save_profile,
 )
 from device_profiles.rows import rows_of
-from device_profiles.target import check_target
+from device_profiles.target import Target, check_target
+from device_profiles.visits import CampaignRecord
 from profiler.affinity import check_cpus, cpus_text, parse_cpus
 from profiler.answer import profile_answer
 from profiler.campaign import ConnectionLostError, Progress, Worker, run_campaign
@@ -38,6 +41,9 @@ COMMAND = "profile-device"
 
 # Of --minutes, what the choice of a graph variant may take.
 _SHARE_OF_CHOICE = 0.3
+
+# Of --minutes, what is kept for the blocks.
+_SHARE_OF_BLOCKS = 0.4
 
 
 class MachineWorker(Worker, ExtrasWorker, Protocol):
@@ -68,7 +74,9 @@ def profile_machine(
         WorkError: if the machine cannot be reached, or the disk is full.
     """
     request = job.request()
-    files = (*PROFILE_FILES, VARIANTS_FILE) if job.chooses_variant else PROFILE_FILES
+    files = [*PROFILE_FILES]
+    files += [VARIANTS_FILE] if job.chooses_variant else []
+    files += BLOCK_FILES if job.options.blocks else []
     folder = OutputFolder.claim(out, COMMAND, request, files=files, overwrite=overwrite)
     if folder.state == "finished":
         profile = DeviceProfile.load(out)
@@ -82,7 +90,8 @@ def profile_machine(
     fresh = folder.state == "new"
     # The lock comes first: nothing of another campaign's is touched while it runs.
     with Journal(out / JOURNAL_FILE, fresh=fresh) as journal, progress_bar() as on_progress:
-        folder.begin([name for name in (*PROFILE_FILES, VARIANTS_FILE) if name != JOURNAL_FILE])
+        others = (*PROFILE_FILES, VARIANTS_FILE, *BLOCK_FILES)
+        folder.begin([name for name in others if name != JOURNAL_FILE])
         targets, spent_s = job.targets, 0.0
         choices: list[VariantChoice] = []
         if job.chooses_variant:
@@ -97,11 +106,19 @@ def profile_machine(
             open_worker,
             host=host,
             clock_s=clock_s,
-            time_limit_s=_time_limit_s(job, spent_s),
+            time_limit_s=_time_limit_s(
+                job, spent_s, share=1 - _SHARE_OF_BLOCKS if job.options.blocks else 1.0
+            ),
             shorten_plan=job.options.architectures is None,
             grow=grow,
             on_progress=on_progress,
         )
+        block_campaign = None
+        if job.options.blocks:
+            spent_s += campaign.elapsed_s
+            block_campaign = _measure_blocks(
+                job, out, targets, open_worker, host, clock_s, on_progress, spent_s, fresh=fresh
+            )
         run_extras(
             job.extras,
             campaign,
@@ -122,6 +139,7 @@ def profile_machine(
             references=job.references,
             lengths=job.lengths,
             graph_variants=[choice.to_json() for choice in choices],
+            block_campaign=block_campaign,
         )
         folder.finish()
     profile = DeviceProfile.load(out)
@@ -152,6 +170,32 @@ def _choose(
         )
     choices = choose_variants(rows_of(campaign, job.protocol), job.targets)
     return choices, campaign.elapsed_s
+
+
+def _measure_blocks(
+    job: ProfilingJob,
+    out: Path,
+    targets: list[Target],
+    open_worker: Callable[[], Worker],
+    host: Mapping[str, Any],
+    clock_s: Callable[[], float],
+    on_progress: Callable[[Progress], None],
+    spent_s: float,
+    *,
+    fresh: bool,
+) -> CampaignRecord:
+    """Measures the blocks that the campaign's architectures are made of."""
+    with Journal(out / BLOCKS_JOURNAL_FILE, fresh=fresh) as journal:
+        return run_campaign(
+            job.block_plan(targets),
+            job.protocol,
+            journal,
+            open_worker,
+            host=host,
+            clock_s=clock_s,
+            time_limit_s=_time_limit_s(job, spent_s),
+            on_progress=on_progress,
+        )
 
 
 def _time_limit_s(job: ProfilingJob, spent_s: float, *, share: float = 1.0) -> float | None:

@@ -18,6 +18,7 @@ from device_profiles.provider_options import canonical_options
 from device_profiles.table import read_table
 from device_profiles.target import Target, Workload, provider_of
 from profiler.affinity import cpus_text, parse_cpus
+from profiler.blocks import block_plan
 from profiler.extras import ExtraWork
 from profiler.plan import Plan, make_plan, sample_architectures
 from profiler.ssh import RemoteHost
@@ -70,6 +71,7 @@ class ProfilingOptions:
     ssh: str | None
     ssh_python: str | None
     ssh_config: Path | None
+    blocks: bool = False
 
     def typed(self) -> list[str]:
         """As they would be typed again; of files only the names, and nothing of --ssh.
@@ -195,6 +197,17 @@ class ProfilingJob:
             self.workloads[0], self.targets, within=self.within, seed=self.options.seed
         )
 
+    def block_plan(self, targets: list[Target]) -> Plan:
+        """What is measured for the table of blocks of these targets."""
+        plan = self.plan(targets)
+        return block_plan(
+            self.architectures,
+            [configuration.architecture for configuration in plan.configurations],
+            workloads=self.workloads,
+            targets=targets,
+            seed=self.options.seed,
+        )
+
     def request(self) -> dict[str, Any]:
         """What decides the contents of the profile."""
         plan = self.plan(self.targets)
@@ -215,6 +228,8 @@ class ProfilingJob:
             request["lengths"] = self.lengths.to_json()
         if self.chooses_variant:
             request["graph_variant"] = AUTO
+        if self.options.blocks:
+            request["blocks"] = True
         if self.remote is not None:
             request["ssh"] = self.remote.host
         return request

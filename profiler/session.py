@@ -90,7 +90,10 @@ def open_session(
     """
     target = configuration.target
     graph = build_encoder(
-        configuration.architecture, variant=target.graph_variant, precision=target.precision
+        configuration.architecture,
+        variant=target.graph_variant,
+        precision=target.precision,
+        part=configuration.part,
     )
     weights = pool.take(graph.weights)
     options = session_options(target, cpus)

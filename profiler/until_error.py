@@ -57,6 +57,11 @@ class UntilError:
         Raises:
             InputError: if it is neither, or there may be too few shapes.
         """
+        if space.size <= START_SHAPES:
+            raise InputError(
+                f"--until-error begins with {START_SHAPES} shapes, and space {space.name} has "
+                f"{space.size}: leave it out, and all of them are measured"
+            )
         most = min(DEFAULT_MOST_SHAPES, space.size) if configs is None else configs
         if most < START_SHAPES:
             raise InputError(

@@ -54,27 +54,29 @@ def growing(asked: UntilError, others: int, protocol: Protocol) -> Grow:
         ]
         worst = int(np.argmax(errors))
         error = errors[worst]
-        if not math.isfinite(error):
-            found = f"{len(usable[worst][1])} usable rows are too few to promise an error"
-            return Growth((), None, found)
+        promised = error if math.isfinite(error) else None
         promise = f"the promised error is {percent(error)}"
+        if promised is None:
+            promise = f"{len(usable[worst][1])} usable rows are too few to promise an error"
+            if not len(usable[worst][1]):
+                return Growth((), None, promise)
         # A promise is of no use with rows that `fit-predictor` finds too few.
         fewest = min(len(np.unique(rows[0], axis=0)) for rows in usable)
         if error <= asked.error and fewest >= FEWEST_ARCHITECTURES:
-            return Growth((), error, f"{promise}, within {percent(asked.error)}")
+            return Growth((), promised, f"{promise}, within {percent(asked.error)}")
         taken = list(dict.fromkeys(each.architecture for each in record.configurations))
         left = asked.most_shapes - (len(taken) - others)
         if left <= 0:
             why = f"of {percent(asked.error)} asked for, after the most shapes"
-            return Growth((), error, f"{promise}, {why}, {asked.most_shapes}")
+            return Growth((), promised, f"{promise}, {why}, {asked.most_shapes}")
         known = {each.row for each in taken}
         free = np.array([tuple(each) not in known for each in candidates.tolist()], dtype=np.bool_)
         chosen = choose_shapes(*usable[worst], candidates, min(left, BATCH_SHAPES), fit, free=free)
         if not len(chosen):
-            return Growth((), error, f"{promise}, and there are no more shapes")
+            return Growth((), promised, f"{promise}, and there are no more shapes")
         slices = dict.fromkeys((each.workload, each.target) for each in record.configurations)
         added = itertools.product(from_matrix(candidates[chosen]), slices)
-        return Growth(tuple(Configuration(shape, *each) for shape, each in added), error)
+        return Growth(tuple(Configuration(shape, *each) for shape, each in added), promised)
 
     return grow
 

@@ -203,6 +203,10 @@ def _checked(request: object) -> Configuration:
     if not isinstance(request.get("configuration"), Mapping):
         raise InputError("configuration must be an object")
     configuration = Configuration.from_json(request["configuration"])
+    if configuration.part != "encoder" and (
+        request["type"] != "visit" or request.get("model_sha256") is not None
+    ):
+        raise InputError("only a visit with random weights is of a part of an encoder")
     needed = int(weight_bytes(to_matrix([configuration.architecture]))[0])
     if needed > MAX_WEIGHT_BYTES:
         raise InputError(f"{configuration.architecture} needs {needed >> 30} GiB of weights")

@@ -256,6 +256,7 @@ class WholePath:
                 "fit-predictor",
                 [self.profile],
                 report=True,
+                baselines="quick",
                 seed=self.request.seed,
                 out=self.out / "predictor",
             )

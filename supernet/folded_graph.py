@@ -25,13 +25,24 @@ import numpy as np
 from supernet.architecture import Architecture
 from supernet.graph_author import Author, Make
 from supernet.graph_layers import attend, embeddings, score_bias
+from supernet.variants import SUB_LAYERS, Part, SubLayer
 from supernet.weights import FloatArray
 
 _SELF = "attention.self."
 
+# Of each sub-layer: the linear layer that adds to its input, and the LayerNorm that ends it.
+_ENDS: dict[SubLayer, tuple[str, str]] = {
+    "attention": ("attention.output.dense", "attention.output.LayerNorm"),
+    "ffn": ("output.dense", "output.LayerNorm"),
+}
+
 
 def write_folded(
-    author: Author, architecture: Architecture, tables: tuple[int, int], output: str
+    author: Author,
+    architecture: Architecture,
+    tables: tuple[int, int],
+    output: str,
+    part: Part = "encoder",
 ) -> None:
     """Writes the encoder.
 
@@ -40,42 +51,53 @@ def write_folded(
         architecture: its shape.
         tables: rows of the word and of the position embedding.
         output: name of the last hidden state, `[B, S, d]`.
+        part: what of it to write.
     """
     d, h = architecture.hidden_size, architecture.num_heads
-    prefixes = [f"encoder.layer.{index}." for index in range(architecture.num_layers)]
-    mask = score_bias(author)
+    sub_layers = [
+        (kind, f"encoder.layer.{index}.")
+        for index in range(architecture.num_layers)
+        for kind in SUB_LAYERS[part]
+    ]
+    # What every LayerNorm is raised by: the bias of what adds to it next, if anything does.
+    raising = [f"{prefix}{_ENDS[kind][0]}" for kind, prefix in sub_layers]
+    has_attention = "attention" in SUB_LAYERS[part]
+    mask = score_bias(author) if has_attention else ""
     hidden = embeddings(
         author,
         d,
         tables,
         sequence_first=True,
-        bias=_raised(author, "embeddings.LayerNorm", f"{prefixes[0]}attention.output.dense"),
+        bias=_raised(author, "embeddings.LayerNorm", raising[0]) if raising else None,
     )
     axes = author.node("Shape", ["words_first"], name="axes")  # [S, B]
-    head_axes = author.constant("head_axes", [h, architecture.head_size])
-    split = author.node("Concat", [axes, head_axes], name="split_heads", axis=0)
+    split = ""
+    if has_attention:
+        head_axes = author.constant("head_axes", [h, architecture.head_size])
+        split = author.node("Concat", [axes, head_axes], name="split_heads", axis=0)
     rows = author.constant("token_rows", [-1, d])
     hidden = author.node("Reshape", [hidden, rows], name="tokens")  # [S B, d]
-    for prefix, after in zip(prefixes, [*prefixes[1:], None], strict=True):
-        hidden = _layer(author, architecture, hidden, mask, split, prefix, after)
+    for place, (kind, prefix) in enumerate(sub_layers, start=1):
+        total = (
+            _attended(author, architecture, hidden, mask, split, prefix)
+            if kind == "attention"
+            else _fed_forward(author, architecture, hidden, prefix)
+        )
+        norm = f"{prefix}{_ENDS[kind][1]}"
+        bias = _raised(author, norm, raising[place]) if place < len(raising) else None
+        hidden = author.layer_norm(total, norm, d, bias=bias)
     size = author.constant("hidden_axis", [d])
     shape = author.node("Concat", [axes, size], name="output_shape", axis=0)
     shaped = author.node("Reshape", [hidden, shape], name="sequence_first")
     author.node("Transpose", [shaped], name=output, perm=[1, 0, 2])
 
 
-def _layer(
-    author: Author,
-    architecture: Architecture,
-    hidden: str,
-    mask: str,
-    split: str,
-    prefix: str,
-    after: str | None,
+def _attended(
+    author: Author, architecture: Architecture, hidden: str, mask: str, split: str, prefix: str
 ) -> str:
-    """One post-norm transformer layer, `[S B, d]` to `[S B, d]`; `after` is the next one's name."""
-    d, f, q = architecture.hidden_size, architecture.ffn_size, architecture.qkv_size
-    attended, outer = f"{prefix}attention.output.dense", f"{prefix}output.dense"
+    """An attention sub-layer up to its LayerNorm, `[S B, d]` to `[S B, d]`."""
+    d, q = architecture.hidden_size, architecture.qkv_size
+    attended = f"{prefix}{_ENDS['attention'][0]}"
     name = f"{prefix}{_SELF}"
     heads: dict[str, str] = {}
     for part, permutation in (
@@ -95,15 +117,16 @@ def _layer(
     mixed = author.node("Transpose", [context], name=f"{name}mixed", perm=[2, 0, 1, 3])
     merge = author.constant("merge_heads", [-1, q])
     joined = author.node("Reshape", [mixed, merge], name=f"{name}output")  # [S B, q]
-    total = _added(author, joined, attended, (q, d), hidden)
-    norm = f"{prefix}attention.output.LayerNorm"
-    middle = author.layer_norm(total, norm, d, bias=_raised(author, norm, outer))
+    return _added(author, joined, attended, (q, d), hidden)
+
+
+def _fed_forward(author: Author, architecture: Architecture, middle: str, prefix: str) -> str:
+    """A feed-forward sub-layer up to its LayerNorm, `[S B, d]` to `[S B, d]`."""
+    d, f = architecture.hidden_size, architecture.ffn_size
+    outer = f"{prefix}{_ENDS['ffn'][0]}"
     inner = _linear(author, middle, f"{prefix}intermediate.dense", (d, f), raised_by=outer)
     active = author.node("Gelu", [inner], name=f"{prefix}intermediate.gelu")  # [S B, f]
-    total = _added(author, active, outer, (f, d), middle)
-    norm = f"{prefix}output.LayerNorm"
-    bias = None if after is None else _raised(author, norm, f"{after}attention.output.dense")
-    return author.layer_norm(total, norm, d, bias=bias)
+    return _added(author, active, outer, (f, d), middle)
 
 
 def _raised(author: Author, norm: str, by: str) -> tuple[str, Make] | None:

@@ -15,13 +15,18 @@ from onnx import TensorProto
 from supernet.architecture import Architecture
 from supernet.cost import TYPE_VOCAB_SIZE
 from supernet.graph_author import Author, Make
+from supernet.variants import SUB_LAYERS, Part
 from supernet.weights import FloatArray
 
 _Attention = Callable[[Author, Architecture, str, str, str], str]
 
 
 def write_plain(
-    author: Author, architecture: Architecture, tables: tuple[int, int], output: str
+    author: Author,
+    architecture: Architecture,
+    tables: tuple[int, int],
+    output: str,
+    part: Part = "encoder",
 ) -> None:
     """Writes the encoder from ONNX's own operators.
 
@@ -30,16 +35,24 @@ def write_plain(
         architecture: its shape.
         tables: rows of the word and of the position embedding.
         output: name of the last hidden state, `[B, S, d]`.
+        part: what of it to write.
     """
-    _write_layers(author, architecture, tables, output, score_bias(author), _plain_attention)
+    mask = score_bias(author) if "attention" in SUB_LAYERS[part] else ""
+    _write_layers(author, architecture, tables, output, part, mask, _plain_attention)
 
 
 def write_attention(
-    author: Author, architecture: Architecture, tables: tuple[int, int], output: str
+    author: Author,
+    architecture: Architecture,
+    tables: tuple[int, int],
+    output: str,
+    part: Part = "encoder",
 ) -> None:
     """Writes the encoder with one `com.microsoft.Attention` a layer; it takes the mask itself."""
-    mask = author.node("Cast", ["attention_mask"], name="mask", to=TensorProto.INT32)
-    _write_layers(author, architecture, tables, output, mask, _fused_attention)
+    mask = ""
+    if "attention" in SUB_LAYERS[part]:
+        mask = author.node("Cast", ["attention_mask"], name="mask", to=TensorProto.INT32)
+    _write_layers(author, architecture, tables, output, part, mask, _fused_attention)
 
 
 def score_bias(author: Author) -> str:
@@ -60,6 +73,7 @@ def embeddings(
     *,
     sequence_first: bool = False,
     bias: tuple[str, Make] | None = None,
+    output: str | None = None,
 ) -> str:
     """Word + segment + position embeddings and their LayerNorm, `[B, S, d]` or `[S, B, d]`.
 
@@ -69,6 +83,7 @@ def embeddings(
         tables: rows of the word and of the position embedding.
         sequence_first: put the sequence before the batch; ids are cheap to transpose.
         bias: another bias of the LayerNorm: its name and value.
+        output: the name of what comes out.
     """
     vocab_size, max_positions = tables
     ids, segments = "input_ids", "token_type_ids"
@@ -98,7 +113,7 @@ def embeddings(
         positions = author.node("Unsqueeze", [positions, axis], name="embeddings.positions_spread")
     total = author.node("Add", [words, types], name="embeddings.words_and_types")
     total = author.node("Add", [total, positions], name="embeddings.total")
-    return author.layer_norm(total, "embeddings.LayerNorm", hidden_size, bias=bias)
+    return author.layer_norm(total, "embeddings.LayerNorm", hidden_size, bias=bias, output=output)
 
 
 def _write_layers(
@@ -106,39 +121,48 @@ def _write_layers(
     architecture: Architecture,
     tables: tuple[int, int],
     output: str,
+    part: Part,
     mask: str,
     attention: _Attention,
 ) -> None:
-    hidden = embeddings(author, architecture.hidden_size, tables)
-    for index in range(architecture.num_layers):
-        is_last = index == architecture.num_layers - 1
-        hidden = _layer(
-            author,
-            architecture,
-            hidden,
-            mask,
-            prefix=f"encoder.layer.{index}.",
-            attention=attention,
-            output=output if is_last else None,
-        )
+    """Writes the post-norm sub-layers of a part, each from `[B, S, d]` to `[B, S, d]`."""
+    sub_layers = [
+        (f"encoder.layer.{index}.", kind)
+        for index in range(architecture.num_layers)
+        for kind in SUB_LAYERS[part]
+    ]
+    hidden = embeddings(
+        author, architecture.hidden_size, tables, output=None if sub_layers else output
+    )
+    for place, (prefix, kind) in enumerate(sub_layers, start=1):
+        last = output if place == len(sub_layers) else None
+        if kind == "attention":
+            context = attention(author, architecture, hidden, mask, prefix)  # [B, S, q]
+            hidden = _attended(author, architecture, context, hidden, prefix, last)
+        else:
+            hidden = _fed_forward(author, architecture, hidden, prefix, last)
 
 
-def _layer(
+def _attended(
     author: Author,
     architecture: Architecture,
+    context: str,
     hidden: str,
-    mask: str,
-    *,
     prefix: str,
-    attention: _Attention,
     output: str | None,
 ) -> str:
-    """One post-norm transformer layer, `[B, S, d]` to `[B, S, d]`."""
-    d, f, q = architecture.hidden_size, architecture.ffn_size, architecture.qkv_size
-    context = attention(author, architecture, hidden, mask, prefix)  # [B, S, q]
+    """The end of an attention sub-layer: output projection, residual and LayerNorm."""
+    d, q = architecture.hidden_size, architecture.qkv_size
     attended = author.linear(context, f"{prefix}attention.output.dense", q, d)
     total = author.node("Add", [attended, hidden], name=f"{prefix}attention.output.total")
-    middle = author.layer_norm(total, f"{prefix}attention.output.LayerNorm", d)
+    return author.layer_norm(total, f"{prefix}attention.output.LayerNorm", d, output=output)
+
+
+def _fed_forward(
+    author: Author, architecture: Architecture, middle: str, prefix: str, output: str | None
+) -> str:
+    """A feed-forward sub-layer with its residual and LayerNorm."""
+    d, f = architecture.hidden_size, architecture.ffn_size
     inner = author.linear(middle, f"{prefix}intermediate.dense", d, f)
     active = author.node("Gelu", [inner], name=f"{prefix}intermediate.gelu")  # [B, S, f]
     outer = author.linear(active, f"{prefix}output.dense", f, d)

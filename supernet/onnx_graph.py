@@ -19,7 +19,7 @@ from supernet.cost import MAX_POSITIONS, VOCAB_SIZE
 from supernet.folded_graph import write_folded
 from supernet.graph_author import Author, EncoderGraph
 from supernet.graph_layers import write_attention, write_plain
-from supernet.variants import GraphVariant, Precision, check_form
+from supernet.variants import GraphVariant, Part, Precision, check_form, check_part
 from supernet.weights import (
     LAYER_NORM_EPSILON,
     FloatArray,
@@ -39,6 +39,7 @@ def build_encoder(
     *,
     variant: GraphVariant = "plain",
     precision: Precision = "fp32",
+    part: Part = "encoder",
     weights: Mapping[str, FloatArray] | None = None,
     vocab_size: int = VOCAB_SIZE,
     max_positions: int = MAX_POSITIONS,
@@ -53,6 +54,9 @@ def build_encoder(
             `attention` uses ONNX Runtime's `com.microsoft.Attention`.
         precision: `fp16` computes in half precision; `int8` stores the word embedding and the
             weights of linear layers as int8 and quantises activations while it runs.
+        part: `encoder` for the whole; `embeddings` for those alone, `attention` or `ffn` for those
+            and the sub-layers of one kind, so that what a sub-layer takes can be measured. Each
+            has the interface of the whole; what it does not need of it is not read.
         weights: float32 weights under the names, shapes and layout of `weight_shapes`, stored in
             the model. Without them every weight is declared external, for the session to bind.
         vocab_size: rows of the word embedding; with `weights`, theirs count.
@@ -60,18 +64,20 @@ def build_encoder(
         layer_norm_epsilon: what every LayerNorm adds to the variance.
 
     Raises:
-        InputError: if the variant or precision is unknown, they do not go together, or the
+        InputError: if the variant, precision or part is unknown, they do not go together, or the
             weights do not fit the architecture.
     """
     check_form(variant, precision)
+    check_part(part)
     if weights is not None:
         vocab_size, max_positions = table_sizes(weights)
-        shapes = weight_shapes(architecture, vocab_size=vocab_size, max_positions=max_positions)
+        shapes = weight_shapes(
+            architecture, vocab_size=vocab_size, max_positions=max_positions, part=part
+        )
         check_weights(shapes, weights, architecture)
     author = Author(weights, precision=precision, layer_norm_epsilon=layer_norm_epsilon)
     # In half precision the output is cast at the end.
     last = f"{OUTPUT_NAME}.half" if precision == "fp16" else OUTPUT_NAME
-    _WRITERS[variant](author, architecture, (vocab_size, max_positions), last)
-    return author.finish(
-        f"bert-{architecture}", INPUT_NAMES, last, OUTPUT_NAME, architecture.hidden_size
-    )
+    _WRITERS[variant](author, architecture, (vocab_size, max_positions), last, part)
+    name = f"bert-{architecture}" if part == "encoder" else f"bert-{architecture}-{part}"
+    return author.finish(name, INPUT_NAMES, last, OUTPUT_NAME, architecture.hidden_size)

@@ -1,4 +1,4 @@
-"""The forms in which one encoder can be written down: graph variants and precisions."""
+"""The forms in which one encoder can be written down: graph variants, precisions and parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ GRAPH_VARIANTS: tuple[GraphVariant, ...] = get_args(GraphVariant)
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# The whole encoder, its embeddings alone, or those and one kind of sub-layer L times over.
+Part = Literal["encoder", "embeddings", "attention", "ffn"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+SubLayer = Literal["attention", "ffn"]
+
+# What each layer of a part consists of.
+SUB_LAYERS: dict[Part, tuple[SubLayer, ...]] = {
+    "encoder": ("attention", "ffn"),
+    "embeddings": (),
+    "attention": ("attention",),
+    "ffn": ("ffn",),
+}
 
 
 def check_form(variant: str, precision: str) -> None:
@@ -28,6 +42,16 @@ def check_form(variant: str, precision: str) -> None:
             "no int8 graph of the variant attention: ONNX Runtime's operator takes float weights; "
             "use plain or folded"
         )
+
+
+def check_part(part: str) -> None:
+    """Checks that an encoder has such a part.
+
+    Raises:
+        InputError: if it has none.
+    """
+    if part not in PARTS:
+        raise InputError(f"no part {part!r} of an encoder: use {', '.join(PARTS)}")
 
 
 def can_write(variant: str, precision: str) -> bool:

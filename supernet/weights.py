@@ -10,6 +10,7 @@ import numpy.typing as npt
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.cost import MAX_POSITIONS, TYPE_VOCAB_SIZE, VOCAB_SIZE
+from supernet.variants import SUB_LAYERS, Part
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -21,10 +22,11 @@ def weight_shapes(
     *,
     vocab_size: int = VOCAB_SIZE,
     max_positions: int = MAX_POSITIONS,
+    part: Part = "encoder",
 ) -> dict[str, tuple[int, ...]]:
     """Names and shapes of an encoder's weights as `BertModel.state_dict()` has them.
 
-    Linear weights are `[out, in]`. There is no pooler.
+    Linear weights are `[out, in]`. There is no pooler. A part has those of its sub-layers only.
     """
     d, f, q = architecture.hidden_size, architecture.ffn_size, architecture.qkv_size
     shapes: dict[str, tuple[int, ...]] = {
@@ -36,19 +38,24 @@ def weight_shapes(
     }
     for index in range(architecture.num_layers):
         layer = f"encoder.layer.{index}."
-        for name, out_size, in_size in (
-            ("attention.self.query", q, d),
-            ("attention.self.key", q, d),
-            ("attention.self.value", q, d),
-            ("attention.output.dense", d, q),
-            ("intermediate.dense", f, d),
-            ("output.dense", d, f),
+        for kind, name, out_size, in_size in (
+            ("attention", "attention.self.query", q, d),
+            ("attention", "attention.self.key", q, d),
+            ("attention", "attention.self.value", q, d),
+            ("attention", "attention.output.dense", d, q),
+            ("ffn", "intermediate.dense", f, d),
+            ("ffn", "output.dense", d, f),
         ):
-            shapes[f"{layer}{name}.weight"] = (out_size, in_size)
-            shapes[f"{layer}{name}.bias"] = (out_size,)
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes[f"{layer}{name}.weight"] = (d,)
-            shapes[f"{layer}{name}.bias"] = (d,)
+            if kind in SUB_LAYERS[part]:
+                shapes[f"{layer}{name}.weight"] = (out_size, in_size)
+                shapes[f"{layer}{name}.bias"] = (out_size,)
+        for kind, name in (
+            ("attention", "attention.output.LayerNorm"),
+            ("ffn", "output.LayerNorm"),
+        ):
+            if kind in SUB_LAYERS[part]:
+                shapes[f"{layer}{name}.weight"] = (d,)
+                shapes[f"{layer}{name}.bias"] = (d,)
     return shapes
 
 

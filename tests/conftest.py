@@ -12,15 +12,18 @@ import pytest
 
 from device_profiles.journal import Journal
 from device_profiles.machine import KEY_FIELDS
-from device_profiles.profile import JOURNAL_FILE, save_profile
+from device_profiles.profile import BLOCKS_JOURNAL_FILE, JOURNAL_FILE, save_profile
 from device_profiles.protocol import Protocol
 from device_profiles.rows import rows_of
 from device_profiles.target import Configuration, Target, Workload
+from device_profiles.visits import CampaignRecord
+from profiler.blocks import block_plan
 from profiler.campaign import VisitFailedError, run_campaign
-from profiler.plan import make_plan, sample_architectures
+from profiler.plan import Plan, make_plan, sample_architectures
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import flops
 from supernet.space import kd_space
+from supernet.variants import SUB_LAYERS
 
 HOST: dict[str, Any] = {
     **dict.fromkeys(KEY_FIELDS, "test"),
@@ -60,13 +63,16 @@ class FakeDevice:
 
     def quiet_ms(self, configuration: Configuration) -> float:
         workload = configuration.workload
+        kinds = SUB_LAYERS[configuration.part]
         operations = flops(
             to_matrix([configuration.architecture]),
             batch_size=workload.batch_size,
             sequence_length=workload.sequence_length,
         )[0]
         layers = configuration.architecture.num_layers
-        return float(operations) / 8e7 + 0.02 * layers + 0.1
+        if not kinds:
+            return 0.1
+        return float(operations) / 8e7 + 0.01 * len(kinds) * layers + 0.1
 
     def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
         self.visited.append(configuration)
@@ -106,6 +112,7 @@ def make_profile_in() -> Callable[..., Path]:
         rivals: bool = False,
         references: Sequence[Architecture] = (),
         broken: bool = False,
+        blocks: bool = False,
     ) -> Path:
         folder = parent / name
         folder.mkdir()
@@ -134,10 +141,27 @@ def make_profile_in() -> Callable[..., Path]:
                 campaign=campaign,
                 rows=rows_of(campaign, protocol),
                 references=references,
+                block_campaign=_measured_blocks(folder, plan, device) if blocks else None,
             )
         return folder
 
     return make
+
+
+def _measured_blocks(folder: Path, whole: Plan, device: FakeDevice) -> CampaignRecord:
+    """A campaign of the blocks of another one's architectures."""
+    shapes = [found.architecture for found in whole.configurations]
+    plan = block_plan(
+        shapes,
+        shapes,
+        workloads=[found.workload for found in whole.configurations],
+        targets=[found.target for found in whole.configurations],
+        seed=whole.seed,
+    )
+    with Journal(folder / BLOCKS_JOURNAL_FILE) as journal:
+        return run_campaign(
+            plan, Protocol(), journal, device.open, host=device.host, clock_s=device.clock_s
+        )
 
 
 @pytest.fixture

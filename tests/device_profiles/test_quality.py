@@ -14,6 +14,7 @@ from device_profiles.quality import (
     block_factors,
     disturbance,
     is_throttling,
+    label_deviation,
     percentiles,
     quiet_latency,
     samples_needed,
@@ -204,3 +205,16 @@ def test_six_visits_repeat_better_than_four_with_the_noise_of_a_real_machine() -
     four, six = differences(4), differences(6)
     assert np.median(six) < 0.013 < np.median(four)
     assert np.quantile(six, 0.9) < 0.033 < np.quantile(four, 0.9)
+
+
+def test_the_noise_of_a_label_is_told_by_its_own_visits() -> None:
+    rng = np.random.default_rng(0)
+    labels, told = [], []
+    for _ in range(400):
+        minima = (10 * (1 + rng.exponential(0.01, 10))).tolist()
+        labels.append(quiet_latency(minima, 4))
+        told.append(label_deviation(minima, 4))
+    true = float(np.std(labels) / np.mean(labels))
+    assert np.sqrt(np.mean(np.square(told))) == pytest.approx(true, rel=0.25)
+    assert label_deviation([3.0] * 6, 4) == 0.0
+    assert np.isnan(label_deviation([3.0] * 4, 4))

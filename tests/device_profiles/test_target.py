@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,13 @@ def test_a_configuration_reads_back() -> None:
     assert Configuration.from_json(CONFIGURATION.to_json()) == CONFIGURATION
 
 
+def test_the_part_of_an_encoder_reads_back_and_a_whole_one_goes_without_saying() -> None:
+    part = replace(CONFIGURATION, part="ffn")
+    assert part.to_json() == {**CONFIGURATION.to_json(), "part": "ffn"}
+    assert Configuration.from_json(part.to_json()) == part != CONFIGURATION
+    assert "part" not in CONFIGURATION.to_json()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -45,6 +53,8 @@ def test_a_configuration_reads_back() -> None:
         ({"provider_options": 7}, "provider options must be text"),
         ({"provider_options": "device_id=0"}, "CPUExecutionProvider has no option 'device_id'"),
         ({"extra": 1}, "see 'extra'"),
+        ({"part": "pooler"}, "no part 'pooler' of an encoder: use encoder, embeddings"),
+        ({"part": 7}, "part must be text"),
     ],
 )
 def test_a_configuration_out_of_bounds_is_refused(change: dict[str, Any], message: str) -> None:

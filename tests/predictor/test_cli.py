@@ -14,7 +14,8 @@ import pytest
 from autotinybert.command import run_command
 from device_profiles.profile import LATENCIES_FILE
 from device_profiles.target import Target, Workload
-from predictor.cli import fit_predictor, predict_latency
+from predictor.cli import fit_predictor
+from predictor.predict_cli import predict_latency
 from predictor.store import load_predictor
 from supernet.architecture import Architecture, to_matrix
 
@@ -81,7 +82,9 @@ def test_a_report_is_written_when_asked_for(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     out = tmp_path / "predictor"
-    assert cli(fit_predictor, make_profile(), "--report", "--out", out)[0] == 0
+    assert (
+        cli(fit_predictor, make_profile(), "--report", "--baselines", "quick", "--out", out)[0] == 0
+    )
     assert (out / "report.html").read_text().startswith("<!doctype html>")
 
 
@@ -256,7 +259,18 @@ def test_an_emulated_machine_that_was_asked_for_is_stamped_on_all_that_comes_of_
 
     host = {**DeviceProfile.load(make_profile("real")).host, "emulated": True}
     profile, out = make_profile("emulated", host=host), tmp_path / "out"
-    asked = (fit_predictor, profile, "--allow-emulated", "--report", "--out", out)
+    asked = (
+        fit_predictor,
+        profile,
+        "--allow-emulated",
+        "--report",
+        "--baselines",
+        "quick",
+        "--baselines",
+        "quick",
+        "--out",
+        out,
+    )
     code, text, _ = cli(*asked)
     assert (code, "an emulator was measured, and not the device" in text) == (0, True)
     assert json.loads((out / "predictor.json").read_text())["measurement_key"]["emulated"] is True
@@ -296,11 +310,13 @@ def test_a_finished_folder_that_lost_a_file_is_made_whole(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     profile, out = make_profile(), tmp_path / "out"
-    assert cli(fit_predictor, profile, "--report", "--out", out)[0] == 0
+    assert cli(fit_predictor, profile, "--report", "--baselines", "quick", "--out", out)[0] == 0
     whole = {path.name: path.read_bytes() for path in out.iterdir()}
     for name in ("predictor.json", "report.html"):
         (out / name).unlink()
-        code, text, _ = cli(fit_predictor, profile, "--report", "--out", out)
+        code, text, _ = cli(
+            fit_predictor, profile, "--report", "--baselines", "quick", "--out", out
+        )
         assert (code, "wrote" in text) == (0, True)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
@@ -309,7 +325,10 @@ def test_a_page_of_an_earlier_fit_does_not_stay_beside_a_new_one(
     cli: Cli, make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert cli(fit_predictor, make_profile("a"), "--report", "--out", out)[0] == 0
+    assert (
+        cli(fit_predictor, make_profile("a"), "--report", "--baselines", "quick", "--out", out)[0]
+        == 0
+    )
     assert cli(fit_predictor, make_profile("b", seed=1), "--out", out, "--overwrite")[0] == 0
     assert not (out / "report.html").exists()
 
@@ -350,7 +369,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     predictor = fit_of(cli, make_profile(), tmp_path / "predictor")
     shapes = tmp_path / "shapes.csv"
     shapes.write_text(f"{COLUMNS}\n" + "4,312,1200,12,312\n" * 50_000)
-    code = "from predictor.cli import predict_latency_main as main; main()"
+    code = "from predictor.predict_cli import predict_latency_main as main; main()"
     command = [sys.executable, "-c", code, "--predictor", str(predictor), "--csv", str(shapes)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -369,7 +388,7 @@ def test_an_error_whose_json_nobody_can_read_still_ends_in_one_line(
     tmp_path: Path,
     closed: bool,  # noqa: FBT001
 ) -> None:
-    code = "from predictor.cli import predict_latency_main as main; main()"
+    code = "from predictor.predict_cli import predict_latency_main as main; main()"
     redirect = ">&-" if closed else "> /dev/full"
     command = f'"{sys.executable}" -c "{code}" --predictor {tmp_path} --csv x --json {redirect}'
     process = subprocess.run(

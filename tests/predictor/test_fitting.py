@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from device_profiles.profile import DeviceProfile
 from device_profiles.target import Target, Workload
 from predictor.baselines import baseline_accuracies
 from predictor.comparison import compare_published
+from predictor.explanation import blocks_by_slice
 from predictor.fitting import (
     assign_folds,
     fit_slices,
     held_out_predictions,
     rows_inside_range,
 )
+from predictor.lookup_table import LookupTable
 from predictor.model import MODELS, LatencyPredictor
 from supernet.architecture import Architecture, to_matrix
 
@@ -147,7 +150,7 @@ def test_rows_that_no_answer_could_be_like_do_not_widen_the_bounds() -> None:
 
 def test_baselines_are_compared_on_the_same_rows(make_profile: MakeProfile) -> None:
     (fit,) = fit_slices(measurements_of(make_profile()))
-    found = baseline_accuracies(fit, seed=0)
+    found = baseline_accuracies(fit, seed=0, networks=False)
     assert set(found) == {"quadratic in logarithms", "random forest", "proportional to FLOPs"}
     assert {value.rows for value in found.values()} == {fit.predictor.rows}
     assert min(value.mape for value in found.values()) > 0
@@ -176,3 +179,42 @@ def test_published_shapes_outside_the_range_have_no_figure(make_profile: MakePro
     assert compared["BERT-tiny"].speedup is None
     assert compared["TinyBERT-4"].measured_ms is None
     assert compared["TinyBERT-4"].speedup is not None
+
+
+def test_the_lookup_table_of_a_profile_with_blocks_consists_of_them(
+    make_profile: MakeProfile,
+) -> None:
+    profile = DeviceProfile.load(make_profile(blocks=True))
+    blocks = blocks_by_slice([profile])
+    (fit,) = fit_slices(profile.measurements, block_times=blocks)
+    table = fit.predictor.models["lookup-table"]
+    assert isinstance(table, LookupTable)
+    assert table.is_measured
+    # Less what the last layer's share of the embeddings is, blocks add up on the fake device.
+    assert table.calibration == pytest.approx((1, 1, 1), abs=0.05)
+    assert fit.predictor.accuracies["lookup-table"].mape < 0.02
+    (without,) = fit_slices(profile.measurements)
+    fitted = without.predictor.models["lookup-table"]
+    assert isinstance(fitted, LookupTable)
+    assert not fitted.is_measured
+
+
+def test_blocks_of_another_workload_are_not_used(make_profile: MakeProfile) -> None:
+    profile = DeviceProfile.load(make_profile(blocks=True))
+    (blocks,) = blocks_by_slice([profile]).values()
+    (fit,) = fit_slices(profile.measurements, block_times={(64, *blocks[0].slice[1:]): blocks})
+    table = fit.predictor.models["lookup-table"]
+    assert isinstance(table, LookupTable)
+    assert not table.is_measured
+
+
+def test_blocks_that_could_not_be_measured_are_passed_over(make_profile: MakeProfile) -> None:
+    profile = DeviceProfile.load(make_profile(blocks=True))
+    assert profile.block_times is not None
+    torn = [
+        replace(time, latency_ms=None, verdict="rejected") if time.block == "ffn" else time
+        for time in profile.block_times
+    ]
+    assert blocks_by_slice([replace(profile, block_times=torn)]) == {}
+    assert blocks_by_slice([replace(profile, block_times=torn), profile]) != {}
+    assert blocks_by_slice([replace(profile, block_times=None)]) == {}

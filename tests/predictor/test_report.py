@@ -64,7 +64,9 @@ def report(make_profile: Callable[..., Path]) -> str:
     profile = DeviceProfile.load(
         make_profile(rivals=True, workloads=[Workload(1, 64), Workload(1, 128)])
     )
-    return report_page(fit_slices(profile.measurements), [profile], ["my profile"], seed=0)
+    return report_page(
+        fit_slices(profile.measurements), [profile], ["my profile"], seed=0, networks=False
+    )
 
 
 def test_a_report_is_one_file_that_asks_for_nothing(report: str) -> None:
@@ -95,7 +97,7 @@ def test_a_report_says_what_the_issue_of_trust_needs(report: str) -> None:
 
 def test_a_report_of_a_bare_csv_has_no_machine(make_profile: Callable[..., Path]) -> None:
     measurements = DeviceProfile.load(make_profile()).measurements
-    text = report_page(fit_slices(measurements), [], ["mine.csv"], seed=0)
+    text = report_page(fit_slices(measurements), [], ["mine.csv"], seed=0, networks=False)
     assert outline(text).figures == 1
     assert "The machine" not in text
     assert "fit-predictor --csv mine.csv" in text

@@ -20,7 +20,7 @@ from predictor.store import (
     load_predictor,
     save_predictor,
 )
-from supernet.architecture import to_matrix
+from supernet.architecture import Architecture, to_matrix
 from supernet.space import kd_space
 
 
@@ -127,7 +127,29 @@ def test_training_rows_are_a_measurements_file(stored: Callable[[str], Path]) ->
 def test_the_lookup_table_is_a_spreadsheet_of_blocks(stored: Callable[[str], Path]) -> None:
     with (stored("predictor") / LOOKUP_FILE).open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["block"] for row in rows} == {"embedding", "attention", "ffn"}
+    assert {row["block"] for row in rows} == {"embedding", "attention", "ffn", "head"}
     assert all(float(row["latency_ms"]) >= 0 for row in rows)
     ffn = [float(row["latency_ms"]) for row in rows if row["block"] == "ffn"]
     assert ffn[-1] == max(ffn)
+
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+@pytest.mark.parametrize("folder", sorted(GOLDEN.iterdir()), ids=lambda path: path.name)
+def test_a_predictor_of_every_schema_version_still_says_what_it_said(folder: Path) -> None:
+    """`expected.json` was written beside each by the version that made it."""
+    predictor = load_predictor(folder)
+    expected = json.loads((folder / "expected.json").read_text())
+    shapes = to_matrix([Architecture.parse(name) for name in expected["model_ids"]])
+    for statistic, columns in expected["statistics"].items():
+        found = predictor.slices[0].predict(shapes, statistic)
+        for name, values in columns.items():
+            np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9)
+
+
+def test_there_is_a_golden_predictor_of_every_schema_version() -> None:
+    from predictor.store import SCHEMA_VERSION
+
+    names = [f"version-{number}" for number in range(1, SCHEMA_VERSION + 1)]
+    assert sorted(path.name for path in GOLDEN.iterdir()) == names

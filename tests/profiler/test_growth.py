@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autotinybert.errors import DamagedFileError
+from autotinybert.errors import DamagedFileError, InputError
 from device_profiles.journal import Journal, read_journal
 from device_profiles.protocol import Protocol
 from device_profiles.rows import factors_of_blocks, rows_of
@@ -197,3 +197,15 @@ def test_a_record_that_extends_nothing_is_refused(changes: dict[str, Any]) -> No
     assert CampaignRecord.from_journal([begun, extended]).num_planned == 15
     with pytest.raises(DamagedFileError, match="line 2"):
         CampaignRecord.from_journal([begun, {**extended, **changes}])
+
+
+def test_the_journal_of_a_longer_plan_is_another_one(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    device = fake_device()
+    longer = make_plan(SHAPES, workloads=[Workload()], targets=[Target()], rivals=False, seed=0)
+    with Journal(tmp_path / "journal") as journal:
+        options = {"host": device.host, "clock_s": device.clock_s}
+        run_campaign(longer, PROTOCOL, journal, device.open, **options)
+    with pytest.raises(InputError, match="is of another plan"):
+        run(tmp_path / "journal", fake_device())

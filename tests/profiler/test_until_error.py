@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ import pytest
 from autotinybert.command import Answer, run_command
 from autotinybert.errors import InputError
 from device_profiles.profile import DeviceProfile
+from device_profiles.protocol import Protocol
 from device_profiles.target import Configuration
 from predictor.fitting import fit_slices
 from predictor.regressors import CorrectedRegressor
+from profiler.campaign import VisitFailedError
 from profiler.cli import profile_device
 from profiler.profiling import profile_machine
 from profiler.profiling_options import ProfilingJob, ProfilingOptions
 from profiler.until_error import START_SHAPES, UntilError
 from profiler.until_error_cli import growing
-from supernet.architecture import to_matrix
-from supernet.space import kd_space
+from supernet.architecture import Architecture, to_matrix
+from supernet.space import Space, kd_space
 
 NO_OPTIONS: dict[str, Any] = {
     **{field.name: None for field in dataclasses.fields(ProfilingOptions)},
@@ -143,3 +145,32 @@ def test_a_finished_profile_measures_nothing_more(
     answer = profile(device, tmp_path / "p", until_error="0.03")
     assert answer.data["finished_before"]
     assert device.visited == []
+
+
+def test_failures_at_the_start_are_made_up_for_by_more_shapes(
+    tmp_path: Path, fake_device: Callable[..., Any]
+) -> None:
+    class Fussy(fake_device):  # type: ignore[misc, valid-type]
+        """Fails five of the first shapes that it is asked for."""
+
+        def visit(self, configuration: Configuration, protocol: Protocol) -> Mapping[str, Any]:
+            asked = self.__dict__.setdefault("asked", [])
+            if configuration not in asked:
+                asked.append(configuration)
+            if 2 <= asked.index(configuration) < 7:
+                raise VisitFailedError("no memory")
+            found: Mapping[str, Any] = super().visit(configuration, protocol)
+            return found
+
+    profile(Fussy(), tmp_path / "p", until_error="3%", configs=60)
+    found = DeviceProfile.load(tmp_path / "p")
+    assert found.document["promises"][0]["promised_error"] is None
+    assert "within 3 %" in found.document["stopped"]
+
+
+def test_a_space_of_a_few_shapes_is_measured_without_it() -> None:
+    shape = Architecture(4, 256, 512, 4, 256)
+    tiny = Space("tiny", (4,), (256,), (512, 516), (4,), "free", (256,))
+    assert shape in tiny
+    with pytest.raises(InputError, match="space tiny has 2: leave it out"):
+        UntilError.asked("2%", tiny, configs=None, seed=0)

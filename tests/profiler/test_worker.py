@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,3 +190,20 @@ def test_a_number_that_no_float_holds_is_refused_and_the_child_goes_on() -> None
     assert refused["type"] == "refused"
     assert "visits must be above 0" in refused["error"]
     assert answered["type"] == "visit"
+
+
+def test_a_part_of_an_encoder_is_visited_and_nothing_else() -> None:
+    part = replace(CONFIGURATION, part="ffn")
+    request = {**REQUEST, "configuration": part.to_json()}
+    opened_parts: list[Configuration] = []
+
+    def opening(configuration: Configuration) -> Callable[[], object]:
+        opened_parts.append(configuration)
+        return lambda: None
+
+    assert answer(json.dumps(request).encode(), opening, Clock())["type"] == "visit"
+    assert opened_parts == [part]
+    for change in ({"type": "footprint"}, {"model_sha256": "abc"}):
+        reply = answer(json.dumps({**request, **change}).encode(), opening, Clock())
+        assert reply["type"] == "refused"
+        assert "only a visit with random weights is of a part" in reply["error"]

@@ -15,7 +15,8 @@ from autotinybert.errors import InputError
 from supernet.architecture import Architecture
 from supernet.onnx_graph import OUTPUT_NAME, build_encoder
 from supernet.space import kd_space, mlm_space
-from supernet.variants import GRAPH_VARIANTS, GraphVariant
+from supernet.variants import GRAPH_VARIANTS, PARTS, GraphVariant, Part, Precision, can_write
+from supernet.weights import weight_shapes
 
 Make = Callable[..., dict[str, npt.NDArray[Any]]]
 Run = Callable[..., npt.NDArray[np.float32]]
@@ -206,3 +207,76 @@ def test_forms_that_do_not_go_together_are_refused() -> None:
         build_encoder(Architecture(1, 8, 8, 1, 8), variant="attention", precision="int8")
     with pytest.raises(InputError, match="no precision 'int4': use fp32, fp16, int8"):
         build_encoder(Architecture(1, 8, 8, 1, 8), precision="int4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("variant", GRAPH_VARIANTS)
+def test_every_part_runs_with_the_interface_of_the_whole(
+    part: Part,
+    precision: Precision,
+    variant: GraphVariant,
+    random_weights: Make,
+    random_inputs: Make,
+) -> None:
+    if not can_write(variant, precision):
+        pytest.skip("no such graph")
+    architecture = Architecture(2, 36, 50, 3, 51)
+    graph = build_encoder(
+        architecture,
+        variant=variant,
+        precision=precision,
+        part=part,
+        weights=random_weights(architecture, seed=1),
+    )
+    inputs = random_inputs(2)
+    (output,) = session_of(graph.model).run([OUTPUT_NAME], inputs)
+    assert output.shape == (*inputs["input_ids"].shape, 36)
+    assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_has_the_weights_of_its_sub_layers_and_no_others(part: Part) -> None:
+    architecture = Architecture(2, 36, 50, 3, 51)
+    matrices = {"encoder": 6, "embeddings": 0, "attention": 4, "ffn": 2}[part]
+    norms = {"encoder": 2, "embeddings": 0, "attention": 1, "ffn": 1}[part]
+    expected = 3 + 2 + 2 * (2 * matrices + 2 * norms)
+    assert len(build_encoder(architecture, part=part).weights) == expected
+    assert len(weight_shapes(architecture, part=part)) == expected
+
+
+@pytest.mark.parametrize("variant", GRAPH_VARIANTS)
+def test_an_ffn_on_an_attention_is_a_layer(
+    variant: GraphVariant, random_weights: Make, random_inputs: Make, torch_encoder: Run
+) -> None:
+    # With ids that name rows of the attention's output, the embeddings hand it to the FFN.
+    architecture = Architecture(1, 36, 50, 3, 51)
+    weights, inputs = random_weights(architecture, seed=1), random_inputs(2)
+
+    def run(part: Part, values: Any, ids: Any) -> npt.NDArray[np.float32]:
+        model = build_encoder(architecture, variant=variant, part=part, weights=values).model
+        return np.asarray(session_of(model).run([OUTPUT_NAME], ids)[0])
+
+    attended = run("attention", weights, inputs)
+    norm = "attention.output.LayerNorm"
+    rows = attended.reshape(-1, 36)
+    # Undone and done again, a LayerNorm changes nothing.
+    scale, shift = (weights[f"encoder.layer.0.{norm}.{name}"] for name in ("weight", "bias"))
+    handed = {
+        **weights,
+        "embeddings.word_embeddings.weight": (rows - shift) / scale,
+        "embeddings.token_type_embeddings.weight": np.zeros((2, 36), np.float32),
+        "embeddings.position_embeddings.weight": np.zeros((64, 36), np.float32),
+        "embeddings.LayerNorm.weight": scale,
+        "embeddings.LayerNorm.bias": shift,
+    }
+    ids = np.arange(len(rows), dtype=np.int64).reshape(inputs["input_ids"].shape)
+    output = run("ffn", handed, {**inputs, "input_ids": ids})
+    np.testing.assert_allclose(
+        output, torch_encoder(architecture, weights, inputs), atol=1e-5, rtol=0
+    )
+
+
+def test_a_part_that_no_encoder_has_is_refused() -> None:
+    with pytest.raises(InputError, match="no part 'pooler' of an encoder: use encoder, embeddings"):
+        build_encoder(Architecture(1, 8, 8, 1, 8), part="pooler")  # type: ignore[arg-type]
