@@ -22,9 +22,6 @@ from supernet.architecture import IntMatrix, from_matrix, to_matrix
 
 FloatVector = npt.NDArray[np.float64]
 
-# As a fit does: where fewer rows are `ok`, noisy ones are better than none.
-_FEWEST_OK_ROWS = 20
-
 
 def growing(asked: UntilError, others: int, protocol: Protocol) -> Grow:
     """Decides what a campaign measures next, and when it has measured enough.
@@ -43,6 +40,7 @@ def growing(asked: UntilError, others: int, protocol: Protocol) -> Grow:
             "pip install 'autotinybert[predict]'"
         )
     from predictor.active import choose_shapes, promised_error
+    from predictor.fitting import FEWEST_ARCHITECTURES
     from predictor.regressors import CorrectedRegressor
 
     fit = CorrectedRegressor.fit
@@ -62,13 +60,15 @@ def growing(asked: UntilError, others: int, protocol: Protocol) -> Grow:
             promise = f"{len(usable[worst][1])} usable rows are too few to promise an error"
             if not len(usable[worst][1]):
                 return Growth((), None, promise)
-        if error <= asked.error:
+        # A promise is of no use with rows that `fit-predictor` finds too few.
+        fewest = min(len(np.unique(rows[0], axis=0)) for rows in usable)
+        if error <= asked.error and fewest >= FEWEST_ARCHITECTURES:
             return Growth((), promised, f"{promise}, within {percent(asked.error)}")
         taken = list(dict.fromkeys(each.architecture for each in record.configurations))
         left = asked.most_shapes - (len(taken) - others)
         if left <= 0:
-            why = f"{promise}, not within {percent(asked.error)}, after the most shapes"
-            return Growth((), promised, f"{why}, {asked.most_shapes}")
+            why = f"of {percent(asked.error)} asked for, after the most shapes"
+            return Growth((), promised, f"{promise}, {why}, {asked.most_shapes}")
         known = {each.row for each in taken}
         free = np.array([tuple(each) not in known for each in candidates.tolist()], dtype=np.bool_)
         chosen = choose_shapes(*usable[worst], candidates, min(left, BATCH_SHAPES), fit, free=free)
@@ -90,8 +90,10 @@ def _by_slice(rows: Sequence[MeasuredRow]) -> list[list[MeasuredRow]]:
 
 def _usable(rows: Sequence[MeasuredRow]) -> tuple[IntMatrix, FloatVector]:
     """The rows that a fit would use: their architectures `[N, 5]` and latencies `[N]`."""
+    from predictor.fitting import FEWEST_ARCHITECTURES
+
     kept = [row for row in rows if row.verdict == "ok"]
-    if len(kept) < _FEWEST_OK_ROWS:
+    if len({row.configuration.architecture for row in kept}) < FEWEST_ARCHITECTURES:
         kept = [row for row in rows if row.latency_ms is not None]
     architectures = to_matrix([row.configuration.architecture for row in kept])
     return architectures, np.array([row.latency_ms for row in kept], dtype=np.float64)
