@@ -130,7 +130,8 @@ def fit_slices(
             raise InputError(
                 f"{measurements.source} has {different} usable architectures for "
                 f"{describe_slice(values)} ({len(by_verdict['rejected'])} rows were rejected), a "
-                f"fit needs {FEWEST_ARCHITECTURES}: measure more"
+                f"fit needs {FEWEST_ARCHITECTURES}: measure more, or name a predictor of a device "
+                "like it with --transfer-from"
             )
         statistics = {name: column[rows] for name, column in measurements.statistics.items()}
         noise = label_noise[rows]
