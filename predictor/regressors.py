@@ -22,6 +22,9 @@ FloatVector = npt.NDArray[np.float64]
 
 _FEWEST_ROWS_OF_A_TERM = 3
 
+# Terms were added behind these.
+_TERMS_OF_VERSION_1 = 15
+
 # A row of leverage one decides its own prediction; what a fit without it would say, nobody knows.
 _LEAST_REST = 0.2
 
@@ -74,11 +77,13 @@ class CostTermRegressor:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Reads a regressor back; terms that it lacks, as earlier versions do, cost nothing.
+        """Reads a regressor back, of version 1 of the schema, too.
 
         Raises:
             InputError: if it is not one.
         """
+        if set(value) == set(COST_TERMS[:_TERMS_OF_VERSION_1]):
+            value = {**dict.fromkeys(COST_TERMS, 0.0), **value}
         return cls(read_prices(value, COST_TERMS))
 
 
@@ -121,15 +126,15 @@ def priced(terms: FloatMatrix, prices_ms: FloatVector) -> FloatVector:
 
 
 def read_prices(value: Mapping[str, Any], names: Sequence[str]) -> FloatVector:
-    """Prices by the names of their terms, `[K]`; a term that is not there costs nothing.
+    """Prices by the names of their terms, `[K]`.
 
     Raises:
-        InputError: if there is none, or one of another name or no price.
+        InputError: if there are others, or one is no price.
     """
-    if not value or not set(value) <= set(names):
+    if set(value) != set(names):
         raise InputError(f"a sum of prices has the terms {', '.join(names)}")
     try:
-        return np.array([_price(value.get(name, 0.0)) for name in names])
+        return np.array([_price(value[name]) for name in names])
     except (TypeError, ValueError) as error:
         raise InputError(f"a price is not a number: {error}") from error
 

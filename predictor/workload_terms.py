@@ -98,10 +98,9 @@ class WorkloadRegressor:
         return latency_ms
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; terms that cost nothing are left out."""
-        prices = zip(WORKLOAD_TERMS, self.prices_ms.tolist(), strict=True)
+        """As a JSON object."""
         return {
-            "prices_ms": {name: price for name, price in prices if price},
+            "prices_ms": dict(zip(WORKLOAD_TERMS, self.prices_ms.tolist(), strict=True)),
             "correction": self.correction.to_json(),
         }
 

@@ -211,13 +211,8 @@ def readers(
     kept: list[Path_] = [("measurement_key",), ("measurement_key_hash",), ("seed",), ("target",)]
     kept += [*PERCENTILES, *older]
     kept += [("slices", "*", "statistics", name) for name in ("p50", "p90")]
-    # Terms that a predictor lacks cost nothing; a table that was not measured has no factors.
-    models: Path_ = ("slices", "*", "models")
-    missing: list[Path_] = [
-        (*models, "cost-terms", "*"),
-        (*models, "corrected-cost-terms", "prices_ms", "*"),
-        (*models, "lookup-table", "calibration"),
-    ]
+    # A table that was not measured has no factors.
+    missing: list[Path_] = [("slices", "*", "models", "lookup-table", "calibration")]
     return {
         "profile": Reader(profile, PROFILE_FILE, profile_picture, free=host_facts),
         "journal of a campaign": Reader(profile, JOURNAL_FILE, profile_picture),
