@@ -92,6 +92,7 @@ class Measurements:
         verdicts: of each row.
         sha256: of the bytes that they were read from.
         footprints: float64 `[N]` for each of `FOOTPRINT_COLUMNS` that there is; NaN is unknown.
+        campaigns: int64 `[N]`, which of several parts each row is of; None if there is one.
     """
 
     source: str
@@ -101,6 +102,7 @@ class Measurements:
     verdicts: list[Verdict]
     sha256: str = ""
     footprints: dict[str, FloatVector] = field(default_factory=dict)
+    campaigns: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -148,6 +150,7 @@ def concatenate(parts: Sequence[Measurements]) -> Measurements:
         statistics=_joined(STATISTICS, [(part.statistics, len(part)) for part in parts]),
         verdicts=[verdict for part in parts for verdict in part.verdicts],
         footprints=_joined(FOOTPRINT_COLUMNS, [(part.footprints, len(part)) for part in parts]),
+        campaigns=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
     )
 
 

@@ -15,9 +15,9 @@ from device_profiles.blocks import BlockTime
 from device_profiles.measurements import Measurements, Slice, describe_slice
 from device_profiles.verdicts import Verdict
 from predictor.intervals import (
-    BETWEEN_CAMPAIGNS,
     FEWEST_ROWS,
     Spread,
+    campaign_levels,
     choose_ignorance,
     conformal_bounds,
     held_out_spreads,
@@ -64,6 +64,8 @@ class SliceFit:
         statistics: `[N]` each; NaN where unknown.
         held_out_ms: `[N]` by model: predictions by models that had not seen the row.
         suspects: `[N]`, rows that are further off than noise and misfit explain.
+        campaigns: `[N]`, which campaign each row is of.
+        between: standard deviation of what moves all of a campaign's rows together, relative.
     """
 
     predictor: SlicePredictor
@@ -71,6 +73,8 @@ class SliceFit:
     statistics: dict[str, FloatVector]
     held_out_ms: dict[str, FloatVector]
     suspects: npt.NDArray[np.bool_]
+    campaigns: npt.NDArray[np.int64]
+    between: float
 
     def typical_bounds(self, statistic: str = "quiet") -> tuple[float, float]:
         """Lower and upper bound of measured / predicted, for the middle one of the rows."""
@@ -138,7 +142,12 @@ def fit_slices(
         noise = noise[~np.isnan(noise)]
         known_noise = float(noise.mean()) if len(noise) else None
         blocks = (block_times or {}).get(values)
-        fits.append(_fit_slice(values, architectures, statistics, known_noise, blocks, seed=seed))
+        campaigns = np.zeros(len(rows), dtype=np.int64)
+        if measurements.campaigns is not None:
+            campaigns = measurements.campaigns[rows]
+        fits.append(
+            _fit_slice(values, architectures, statistics, campaigns, known_noise, blocks, seed=seed)
+        )
     return fits
 
 
@@ -150,6 +159,7 @@ def _fit_slice(
     values: Slice,
     architectures: IntMatrix,
     statistics: dict[str, FloatVector],
+    campaigns: npt.NDArray[np.int64],
     label_noise: float | None,
     blocks: Sequence[BlockTime] | None,
     *,
@@ -169,6 +179,7 @@ def _fit_slice(
             name: held_out_predictions(fit, architectures, latency_ms, folds)
             for name, fit in fitters.items()
         },
+        campaigns,
         label_noise,
         seed=seed,
     )
@@ -180,6 +191,7 @@ def assemble(
     statistics: dict[str, FloatVector],
     models: Mapping[str, LatencyModel],
     held_out_ms: dict[str, FloatVector],
+    campaigns: npt.NDArray[np.int64],
     label_noise: float | None,
     *,
     seed: int,
@@ -192,6 +204,7 @@ def assemble(
         statistics: `[N]` each; NaN where unknown.
         models: fitted to all rows.
         held_out_ms: `[N]` by model, predicted without the row's fold of `assign_folds`.
+        campaigns: `[N]`, which campaign each row is of.
         label_noise: of the rows, if it is known.
         seed: of the folds, and of the searches that are simulated.
     """
@@ -206,6 +219,10 @@ def assemble(
     if scored.sum() < FEWEST_ROWS:
         scored = ~suspects if (~suspects).sum() >= FEWEST_ROWS else np.ones(len(suspects), bool)
     errors = np.where(scored, np.log(latency_ms / held_out_ms[chosen]), np.nan)
+    # What moved a whole campaign is told apart from what a row is off by.
+    levels, between = campaign_levels(errors, campaigns)
+    errors = errors - levels
+    expected_ms = held_out_ms[chosen] * np.exp(levels)
     ignorance = choose_ignorance(architectures, folds, errors)
     spreads = held_out_spreads(architectures, folds, ignorance)
     calibrations = {}
@@ -218,8 +235,9 @@ def assemble(
                 statistic,
                 architectures[counted],
                 measured[counted],
-                held_out_ms[chosen][counted],
+                expected_ms[counted],
                 spreads[counted],
+                between=between,
                 seed=seed,
             )
     return SliceFit(
@@ -239,6 +257,8 @@ def assemble(
         statistics=statistics,
         held_out_ms=held_out_ms,
         suspects=suspects,
+        campaigns=campaigns,
+        between=between,
     )
 
 
@@ -259,9 +279,20 @@ def calibrate(
     held_out_ms: FloatVector,
     spreads: FloatVector,
     *,
+    between: float,
     seed: int,
 ) -> Calibration:
-    """The calibration of a statistic, from rows that were held out, all `[N]`."""
+    """The calibration of a statistic, from rows that were held out, all `[N]`.
+
+    Args:
+        statistic: which.
+        architectures: int64 `[N, 5]`.
+        measured_ms: the statistic.
+        held_out_ms: the quiet latency as it was predicted, at the level of the row's campaign.
+        spreads: of the predictions.
+        between: standard deviation of what moves all of the next campaign's rows together.
+        seed: of the searches that are simulated.
+    """
     log_quiet = np.log(held_out_ms)
     log_ratio = np.log(measured_ms) - log_quiet
     knots, centers = np.zeros(1), np.zeros(1)
@@ -269,12 +300,10 @@ def calibrate(
         knots, centers = _running_medians(log_quiet, log_ratio)
     center = np.interp(log_quiet, knots, centers)
     errors = log_ratio - center
-    low, high = conformal_bounds(errors, spreads, between=BETWEEN_CAMPAIGNS)
+    low, high = conformal_bounds(errors, spreads, between=between)
     rng = np.random.default_rng(seed)
     log_expected = log_quiet + center
-    safe = selection_bound(
-        architectures, log_expected, errors, spreads, high, rng, between=BETWEEN_CAMPAIGNS
-    )
+    safe = selection_bound(architectures, log_expected, errors, spreads, high, rng, between=between)
     return Calibration(knots, centers, low, high, safe)
 
 

@@ -30,8 +30,14 @@ TAIL = 0.05
 FEWEST_ROWS = math.ceil(1 / TAIL) - 1
 
 # How much all latencies of a campaign move together from one campaign to the next, one standard
-# deviation of the logarithm (`python -m benchmarks.repeatability`). One profile cannot tell.
-BETWEEN_CAMPAIGNS = 0.006
+# deviation of the logarithm. One profile cannot tell; several of one machine can. On machines of
+# one's own it is less, on virtual ones whose neighbours share caches up to twice as much (`python
+# -m benchmarks.repeatability`). What is assumed counts as much as so many campaigns.
+BETWEEN_CAMPAIGNS = 0.012
+_ASSUMED_CAMPAIGNS = 2
+
+# Rows that a campaign needs for its own level.
+_FEWEST_ROWS_OF_A_CAMPAIGN = 5
 
 # Where errors are convolved with that movement: quantiles of the standard normal distribution.
 _NODES = np.array([-1.9600, -1.1503, -0.6745, -0.3186, 0.0, 0.3186, 0.6745, 1.1503, 1.9600])
@@ -156,6 +162,33 @@ def choose_ignorance(
         return fit + step * _DOUBT / int(known.sum())
 
     return _IGNORANCES[min(range(len(_IGNORANCES)), key=unlikelihood)]
+
+
+def campaign_levels(
+    log_errors: FloatVector, campaigns: npt.NDArray[np.int64]
+) -> tuple[FloatVector, float]:
+    """How far each row's campaign lies off the others, and how far the next one may.
+
+    Args:
+        log_errors: `[N]`, log(measured / predicted); NaN for rows that do not count.
+        campaigns: `[N]`, which campaign each row is of.
+
+    Returns:
+        The level of each row's campaign, `[N]`, 0 with only one; and the standard deviation of
+        levels, to which what is assumed contributes as so many campaigns more.
+    """
+    levels = {}
+    for campaign in np.unique(campaigns).tolist():
+        found = log_errors[(campaigns == campaign) & ~np.isnan(log_errors)]
+        if len(found) >= _FEWEST_ROWS_OF_A_CAMPAIGN:
+            levels[campaign] = float(np.median(found))
+    if len(levels) < 2:
+        return np.zeros(len(log_errors)), BETWEEN_CAMPAIGNS
+    middle = float(np.mean(list(levels.values())))
+    squares = sum((level - middle) ** 2 for level in levels.values())
+    squares += _ASSUMED_CAMPAIGNS * BETWEEN_CAMPAIGNS**2
+    deviation = math.sqrt(squares / (_ASSUMED_CAMPAIGNS + len(levels) - 1))
+    return np.array([levels.get(each, middle) for each in campaigns.tolist()]), deviation
 
 
 def conformal_bounds(

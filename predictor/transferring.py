@@ -12,7 +12,7 @@ import numpy.typing as npt
 from autotinybert.errors import InputError, WorkError
 from device_profiles.measurements import Measurements, Slice
 from predictor.fitting import SliceFit
-from predictor.intervals import EVEN_SPREAD
+from predictor.intervals import BETWEEN_CAMPAIGNS, EVEN_SPREAD
 from predictor.metrics import accuracy
 from predictor.model import (
     STATISTIC_COLUMNS,
@@ -142,7 +142,16 @@ def _transferred(
         spread=EVEN_SPREAD,
     )
     suspects = np.zeros(len(latency_ms), dtype=np.bool_)
-    return SliceFit(predictor, shapes, statistics, {TRANSFERRED: held_out_ms}, suspects), found
+    fit = SliceFit(
+        predictor,
+        shapes,
+        statistics,
+        {TRANSFERRED: held_out_ms},
+        suspects,
+        np.zeros(len(latency_ms), dtype=np.int64),
+        BETWEEN_CAMPAIGNS,
+    )
+    return fit, found
 
 
 def _held_out(

@@ -137,6 +137,7 @@ def join_workloads(
                 fit.statistics,
                 {**part.models, ALL_WORKLOADS: AtWorkload(model.regressor, *_workload(fit))},
                 {**fit.held_out_ms, ALL_WORKLOADS: of_fit},
+                fit.campaigns,
                 part.label_noise,
                 seed=seed,
             )
@@ -183,6 +184,7 @@ def _fit_target(target: Slice, fits: Sequence[SliceFit], *, seed: int) -> Worklo
                     measured[used],
                     held_out_ms[used],
                     np.ones(int(used.sum())),
+                    between=max(fit.between for fit in fits),
                     seed=seed,
                 )
     if "quiet" not in calibrations:

@@ -8,8 +8,10 @@ import pytest
 
 from autotinybert.errors import InputError
 from predictor.intervals import (
+    BETWEEN_CAMPAIGNS,
     FEWEST_ROWS,
     Spread,
+    campaign_levels,
     choose_ignorance,
     conformal_bounds,
     held_out_spreads,
@@ -143,3 +145,15 @@ def test_a_spread_reads_back_and_what_is_none_is_refused() -> None:
     ):
         with pytest.raises((ValueError, LookupError)):
             Spread.from_json({**value, **change})
+
+
+def test_several_campaigns_tell_how_far_the_next_one_may_lie_off() -> None:
+    rng = np.random.default_rng(0)
+    campaigns = np.repeat(np.arange(30), 20)
+    for deviation in (0.003, 0.03):
+        true = rng.normal(0, deviation, 30)
+        levels, found = campaign_levels(true[campaigns] + rng.normal(0, 0.005, 600), campaigns)
+        assert found == pytest.approx(deviation, rel=0.5)
+        assert np.abs(levels - true[campaigns]).max() < 0.006
+    levels, found = campaign_levels(rng.normal(0.1, 0.005, 20), np.zeros(20, dtype=np.int64))
+    assert (levels.tolist(), found) == ([0.0] * 20, BETWEEN_CAMPAIGNS)
