@@ -27,6 +27,13 @@ from autotinybert.values import items, number
 from device_profiles.blocks import BLOCKS, Block, BlockTime
 from device_profiles.measurements import HIGHEST_LATENCY_MS
 from predictor.robust import believed
+from predictor.table_entries import (
+    design_of_entries,
+    grid_of_blocks,
+    head_slope_ms,
+    second_differences,
+    spread_knots,
+)
 from supernet.architecture import IntMatrix
 
 FloatVector = npt.NDArray[np.float64]
@@ -100,12 +107,12 @@ class LookupTable:
         from scipy.optimize import nnls
 
         knots = 3 if len(latency_ms) < 40 else 4
-        axes = [_knots(architectures[:, column], knots) for column in (1, 4, 2)]
-        design = _design(architectures, *axes)
+        axes = [spread_knots(architectures[:, column], knots) for column in (1, 4, 2)]
+        design = design_of_entries(architectures, *axes)
         # Entries are fitted in units of a typical block, so that one evenness serves all devices.
         typical_ms = float(np.median(latency_ms / architectures[:, 0]))
         relative = design * typical_ms / latency_ms[:, None]
-        evenness = _EVENNESS * np.sqrt(len(latency_ms)) * _second_differences(*map(len, axes))
+        evenness = _EVENNESS * np.sqrt(len(latency_ms)) * second_differences(*map(len, axes))
         entries, _ = nnls(
             np.vstack([relative, evenness]),
             np.concatenate([np.ones(len(latency_ms)), np.zeros(len(evenness))]),
@@ -137,10 +144,10 @@ class LookupTable:
             )
         of_kind = _known_of_kind(blocks)
         hidden = np.unique([block.hidden_size for block in blocks]).astype(np.float64)
-        head_ms = _head_ms(of_kind["attention"])
-        qkv, attention = _grid(of_kind["attention"], hidden, head_ms)
-        ffn, feed_forward = _grid(of_kind["ffn"], hidden, 0.0)
-        embedding = _grid(of_kind["embedding"], hidden, 0.0)[1][:, 0]
+        head_ms = head_slope_ms(of_kind["attention"])
+        qkv, attention = grid_of_blocks(of_kind["attention"], hidden, head_ms)
+        ffn, feed_forward = grid_of_blocks(of_kind["ffn"], hidden, 0.0)
+        embedding = grid_of_blocks(of_kind["embedding"], hidden, 0.0)[1][:, 0]
         return cls(hidden, qkv, ffn, embedding, attention, feed_forward, head_ms, (1.0, 1.0, 1.0))
 
     @classmethod
@@ -308,47 +315,6 @@ def _factors(relative: FloatMatrix, weights: FloatVector) -> FloatVector:
     return solution
 
 
-def _head_ms(attention: Sequence[BlockTime]) -> float:
-    """What a head adds to an attention of the same sizes, where several numbers were measured."""
-    of_sizes: dict[tuple[int, int | None], list[tuple[int, float]]] = {}
-    for block in attention:
-        assert block.num_heads is not None
-        assert block.latency_ms is not None
-        known = of_sizes.setdefault((block.hidden_size, block.size), [])
-        known.append((block.num_heads, block.latency_ms))
-    heads = [np.array(known) - np.mean(known, axis=0) for known in of_sizes.values()]
-    apart = np.concatenate(heads)
-    spread = float((apart[:, 0] ** 2).sum())
-    if not spread:
-        return 0.0
-    slope = float((apart[:, 0] * apart[:, 1]).sum()) / spread
-    most = min(latency / count for known in of_sizes.values() for count, latency in known)
-    return min(max(slope, 0.0), most)
-
-
-def _grid(
-    blocks: Sequence[BlockTime], hidden: FloatVector, head_ms: float
-) -> tuple[FloatVector, FloatMatrix]:
-    """The sizes of one kind of block `[K]`, and its entries less their heads `[D, K]`.
-
-    A hole is filled from its neighbours along the size, a hidden size without any from its own.
-    """
-    sizes = np.unique([block.size or 0 for block in blocks]).astype(np.float64)
-    sums, counts = np.zeros((2, len(hidden), len(sizes)))
-    for block in blocks:
-        assert block.latency_ms is not None
-        place = np.searchsorted(hidden, block.hidden_size), np.searchsorted(sizes, block.size or 0)
-        sums[place] += max(block.latency_ms - head_ms * (block.num_heads or 0), 0.0)
-        counts[place] += 1
-    for row in np.flatnonzero(counts.any(axis=1)).tolist():
-        known = counts[row] > 0
-        sums[row, known] /= counts[row, known]
-        sums[row] = np.interp(sizes, sizes[known], sums[row, known])
-    known = counts.any(axis=1)
-    entries = np.stack([np.interp(hidden, hidden[known], column[known]) for column in sums.T], 1)
-    return sizes, entries
-
-
 # Indices of the knots below and above each size, and how far it is from one to the other.
 _Place = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatVector]
 
@@ -369,54 +335,3 @@ def _bilinear(table: FloatMatrix, row: _Place, column: _Place) -> FloatVector:
     lower = table[bottom, left] * (1 - across) + table[bottom, right] * across
     found: FloatVector = upper * (1 - down) + lower * down
     return found
-
-
-def _knots(sizes: npt.NDArray[np.int64], count: int) -> FloatVector:
-    """The sizes of a table's axis: evenly spaced over what was measured."""
-    knots = np.unique(np.linspace(sizes.min(), sizes.max(), count).round())
-    return knots.astype(np.float64)
-
-
-def _hats(sizes: npt.NDArray[np.int64], knots: FloatVector) -> FloatMatrix:
-    """Weights of linear interpolation, `[N, K]`; beyond the ends, the nearest end counts."""
-    return np.stack([np.interp(sizes, knots, unit) for unit in np.eye(len(knots))], axis=1)
-
-
-def _design(
-    architectures: IntMatrix, hidden: FloatVector, qkv: FloatVector, ffn: FloatVector
-) -> FloatMatrix:
-    """How much of each entry is in each architecture, `[N, D + D Q + D F + 1]`."""
-    layers = architectures[:, 0].astype(np.float64)
-    at_hidden, at_qkv, at_ffn = (
-        _hats(architectures[:, column], knots)
-        for column, knots in ((1, hidden), (4, qkv), (2, ffn))
-    )
-    count = len(layers)
-    attention = (at_hidden[:, :, None] * at_qkv[:, None, :]).reshape(count, -1)
-    feed_forward = (at_hidden[:, :, None] * at_ffn[:, None, :]).reshape(count, -1)
-    heads = (layers * architectures[:, 3])[:, None]
-    return np.hstack(
-        [at_hidden, layers[:, None] * attention, layers[:, None] * feed_forward, heads]
-    )
-
-
-def _second_differences(d: int, q: int, f: int) -> FloatMatrix:
-    """One row for each three neighbouring entries of the table, along either axis."""
-    offsets = (0, d, d + d * q)
-    width = d + d * q + d * f + 1
-    rows: list[FloatVector] = []
-
-    def add(first: int, step: int) -> None:
-        row = np.zeros(width)
-        row[[first, first + step, first + 2 * step]] = 1, -2, 1
-        rows.append(row)
-
-    for i in range(d - 2):
-        add(offsets[0] + i, 1)
-    for offset, columns in ((offsets[1], q), (offsets[2], f)):
-        for i, j in itertools.product(range(d), range(columns)):
-            if j + 2 < columns:
-                add(offset + i * columns + j, 1)
-            if i + 2 < d:
-                add(offset + i * columns + j, columns)
-    return np.array(rows).reshape(len(rows), width)
