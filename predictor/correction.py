@@ -39,6 +39,9 @@ _NOISES = (0.002, 0.004, 0.006, 0.009, 0.014, 0.02)
 # A correction of more than this would say that the cost terms are wrong.
 _MOST = 0.3
 
+# Half the distance of the logs of neighbouring integers is more, however large they are.
+_LEAST_HALF = 1e-6
+
 # Columns whose logs go together as closely as this tell nothing apart.
 _TIED = 0.999
 
@@ -115,7 +118,10 @@ class LogSizes:
         if places != sorted(places):
             raise ValueError("the sizes are not in order")
         ranges = [items(pair, lambda each: number(each)) for pair in value.values()]
-        if any(len(pair) != 2 or not 0 < pair[1] <= 20 or abs(pair[0]) > 20 for pair in ranges):
+        if any(
+            len(pair) != 2 or not _LEAST_HALF <= pair[1] <= 20 or abs(pair[0]) > 20
+            for pair in ranges
+        ):
             raise ValueError("a size has no range")
         found = np.array(ranges, dtype=np.float64).reshape(len(ranges), 2)
         return cls(np.array(places, dtype=np.int64), found[:, 0], found[:, 1])

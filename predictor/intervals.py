@@ -45,6 +45,12 @@ _NODES = np.array([-1.9600, -1.1503, -0.6745, -0.3186, 0.0, 0.3186, 0.6745, 1.15
 # One degree tells the middle of the rows from their edges and corners, in the time there is.
 _DEGREE = 1
 
+# Ten times as uncertain as in the middle of the rows: what lies there is refused, or should be.
+_MOST_SPREAD = 10.0
+
+# No entry of a root is larger: the ridge bounds them.
+_MOST_ROOT = 100.0
+
 # A ridge of so many rows' weight keeps polynomials apart that few rows do not.
 _RIDGE = 0.1
 
@@ -101,7 +107,7 @@ class Spread:
                 turned += weight * values  # no matrix product: see `CostTermRegressor.predict`
             turned *= turned
             squares += turned
-        return np.sqrt(squares, out=squares)
+        return np.minimum(np.sqrt(squares, out=squares), _MOST_SPREAD, out=squares)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -121,6 +127,8 @@ class Spread:
             raise ValueError("the root of a spread has another size")
         if any(weight for place, row in enumerate(rows) for weight in row[place + 1 :]):
             raise ValueError("the root of a spread is not lower triangular")
+        if any(abs(weight) > _MOST_ROOT for row in rows for weight in row):
+            raise ValueError("the root of a spread has an entry that no rows give")
         return cls(sizes, np.array(rows, dtype=np.float64).reshape(terms, terms))
 
 

@@ -201,6 +201,7 @@ def readers(
     host_facts: Sequence[Path_] = [
         ("created_utc",),
         ("arguments",),
+        ("quiet_probe_ns",),  # null where the device has no probe
         ("host", "*"),
         ("measurement_key", "*"),
         *PERCENTILES,
