@@ -1,6 +1,7 @@
 """How accurate a predictor is, from how few rows, and whether its bounds hold another day.
 
     python -m benchmarks.predictor_accuracy PROFILE [--again PROFILE] [--draws 20] [--splits 200]
+        [--campaigns PROFILE...]
 
 PROFILE is a campaign over many shapes under one workload and target, `--again` a second campaign
 over the same shapes: `profile-device --configs 240 --visits 10 --out A`, then `profile-device
@@ -8,18 +9,20 @@ over the same shapes: `profile-device --configs 240 --visits 10 --out A`, then `
 `kd` shapes at 128 tokens: MAPE at most 0.9 % from 150 shapes, all within 5 %; 1.2 % from 40; 1.5 %
 from 20. A tenth of the rows 30 % too slow: at most 1.2 times the error. Fitted on one campaign, 88
 to 92 % of the other one's rows lie within the 90 % bounds, and at most 5 % of the rows that
-simulated searches select above their bound; median width at most 5 %.
+simulated searches select above their bound; median width at most 5 %. With `--campaigns`, each of
+these and of the two is left out in turn, and the others are fitted together.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles.measurements import Measurements
+from device_profiles.measurements import Measurements, concatenate
 from device_profiles.profile import DeviceProfile
 from device_profiles.rows import label_noise
 from predictor.baselines import quick_baselines
@@ -146,6 +149,44 @@ def coverage(first: DeviceProfile, second: DeviceProfile, count: int, splits: in
     )
 
 
+def campaigns_left_out(profiles: Sequence[DeviceProfile]) -> None:
+    """Prints whether bounds that were fitted to all campaigns but one hold in that one.
+
+    The workload and target are those of the first campaign's first row; shapes of the published
+    ones, which all campaigns have, are left out.
+    """
+    values = profiles[0].measurements.slices[0]
+    parts = []
+    for profile in profiles:
+        shapes, _ = usable(profile)
+        of_space = {tuple(row) for row in shapes.tolist()}
+        found = profile.measurements
+        rows = [
+            row
+            for row, shape in enumerate(found.architectures.tolist())
+            if found.slices[row] == values
+            and found.verdicts[row] == "ok"
+            and tuple(shape) in of_space
+        ]
+        parts.append(_rows(found, np.array(rows)))
+    shares = []
+    for place, part in enumerate(parts):
+        (fit,) = fit_slices(concatenate(parts[:place] + parts[place + 1 :]))
+        tried = np.setdiff1d(np.arange(len(part)), fit.predictor.out_of_range(part.architectures))
+        measured = part.statistics["latency_ms"][tried]
+        found_ms = fit.predictor.predict(part.architectures[tried])
+        off = float(np.expm1(np.median(np.log(measured / found_ms.latency_ms))))
+        within = (found_ms.low_ms <= measured) & (measured <= found_ms.high_ms)
+        shares.append(float(within.mean()))
+        print(
+            f"{profiles[place].folder.name}, left out: {len(tried)} rows lie {off:+.1%} off, "
+            f"{within.mean():.0%} within bounds of width "
+            f"{np.median((found_ms.high_ms - found_ms.low_ms) / found_ms.latency_ms):.1%}; "
+            f"{fit.between:.1%} between campaigns"
+        )
+    print(f"in the mean {np.mean(shares):.0%} of a campaign's rows, {min(shares):.0%} at the least")
+
+
 def _rows(measurements: Measurements, rows: npt.NDArray[np.int64]) -> Measurements:
     return Measurements(
         measurements.source,
@@ -161,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("profile", type=Path)
     parser.add_argument("--again", type=Path, default=None)
+    parser.add_argument("--campaigns", type=Path, nargs="+", default=[])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--splits", type=int, default=200)
     arguments = parser.parse_args()
@@ -187,6 +229,9 @@ def main() -> None:
             if count < 0.8 * len(shapes):
                 coverage(profile, again, count, arguments.splits)
                 coverage(again, profile, count, arguments.splits)
+    if arguments.campaigns:
+        more = [DeviceProfile.load(path) for path in arguments.campaigns]
+        campaigns_left_out([profile, *([again] if again else []), *more])
 
 
 if __name__ == "__main__":

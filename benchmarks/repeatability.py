@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from device_profiles.profile import DeviceProfile
 from device_profiles.rows import rows_of
+from supernet.cost import embedding_parameters, parameters
 
 _SPIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
@@ -127,6 +128,20 @@ def factor_between(first: DeviceProfile, second: DeviceProfile) -> str:
     )
 
 
+def moved_by_weights(first: DeviceProfile, second: DeviceProfile) -> str:
+    """How far rows moved by the size of their layers' weights: caches show in that."""
+    shapes = first.measurements.architectures
+    mib = (parameters(shapes) - embedding_parameters(shapes)) * 4 / 2**20
+    logs = np.log(labels_of(second) / labels_of(first))
+    order = np.argsort(mib, kind="stable")
+    groups = [rows[~np.isnan(logs[rows])] for rows in np.array_split(order, 8)]
+    return ", ".join(
+        f"{mib[rows].min():.0f} to {mib[rows].max():.0f} MiB {np.expm1(np.median(logs[rows])):+.1%}"
+        for rows in groups
+        if len(rows)
+    )
+
+
 def main() -> None:
     """Measures quiet and busy in turn, and prints how far they agree."""
     parser = argparse.ArgumentParser()
@@ -156,6 +171,7 @@ def main() -> None:
             raw = np.abs(uncorrected(quiet[second]) / uncorrected(quiet[first]) - 1)
             print(f"  without the correction for the clock: {distribution(raw[~np.isnan(raw)])}")
             print(f"  {factor_between(quiet[first], quiet[second])}")
+            print(f"  by weights of the layers: {moved_by_weights(quiet[first], quiet[second])}")
         if len(pairs) > 1:
             pooled = np.concatenate([differences(quiet[a], quiet[b]) for a, b in pairs])
             print(f"quiet pairs pooled: {distribution(pooled)}")

@@ -30,9 +30,10 @@ TAIL = 0.05
 FEWEST_ROWS = math.ceil(1 / TAIL) - 1
 
 # How much all latencies of a campaign move together from one campaign to the next, one standard
-# deviation of the logarithm. One profile cannot tell; several of one machine can. On machines of
-# one's own it is less, on virtual ones whose neighbours share caches up to twice as much (`python
-# -m benchmarks.repeatability`). What is assumed counts as much as so many campaigns.
+# deviation of the logarithm. One profile cannot tell; several of one machine can. This is about
+# half of what campaigns on one shared virtual machine showed (`python -m
+# benchmarks.predictor_accuracy --campaigns`): all of it would make every bound as wide as theirs.
+# What is assumed counts as much as so many campaigns.
 BETWEEN_CAMPAIGNS = 0.012
 _ASSUMED_CAMPAIGNS = 2
 

@@ -120,16 +120,11 @@ def suspect_lines(fit: SliceFit) -> list[str]:
 def workload_summary(model: WorkloadModel) -> str:
     """What the model of all workloads of a target answers for, and how well."""
     lengths, batches = (sorted(set(axis)) for axis in zip(*model.workloads, strict=True))
-    low, high = (math.exp(bound) for bound in _bounds(model))
-    found = model.held_out
+    bounds, found = model.calibrations["quiet"], model.held_out
+    low, high = math.exp(bounds.low), math.exp(bounds.high)
     return (
         f"Between the measured workloads ({', '.join(map(str, lengths))} tokens, batch "
         f"{', '.join(map(str, batches))}; {describe_slice((lengths[0], batches[0], *model.target))}"
         f" and so on): MAPE {found.mape:.2%} on workloads that were left out whole, 90 % of "
         f"measurements from {low - 1:+.1%} to {high - 1:+.1%}\n"
     )
-
-
-def _bounds(model: WorkloadModel) -> tuple[float, float]:
-    found = model.calibrations["quiet"]
-    return found.low, found.high

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from predictor.features import cost_terms
+from predictor.regressors import priced
 from predictor.transfer_changes import CHANGES
 from predictor.transfer_prior import Composition, FloatMatrix, FloatVector
 from supernet.architecture import IntMatrix
@@ -47,8 +48,7 @@ class TransferFit:
 
     def predict(self, architectures: IntMatrix) -> FloatVector:
         """Latencies on the new device in milliseconds, `[N]`, of architectures `[N, 5]`."""
-        latency_ms: FloatVector = cost_terms(architectures) @ self.prices_ms
-        return latency_ms
+        return priced(cost_terms(architectures), self.prices_ms)
 
 
 def fit_likeliest(

@@ -72,7 +72,8 @@ class WorkloadModel:
         """Whether it answers for a workload and target."""
         if values[2:] != self.target:
             return False
-        return _is_between((int(values[0]), int(values[1])), self.workloads)
+        workload = int(values[0]), int(values[1])
+        return _is_between(workload, self.workloads, fewest=_FEWEST_VALUES)
 
     def at(self, values: Slice) -> SlicePredictor:
         """The predictor for a workload and target that it answers for."""
@@ -89,12 +90,18 @@ class WorkloadModel:
         )
 
 
-def _is_between(workload: WorkloadPair, others: Sequence[WorkloadPair]) -> bool:
-    """Whether others lie on both sides of a workload along every axis that it needs them on."""
+def _is_between(workload: WorkloadPair, others: Sequence[WorkloadPair], *, fewest: int) -> bool:
+    """Whether others lie on both sides of a workload along every axis that it needs them on.
+
+    Args:
+        workload: which.
+        others: those that are known.
+        fewest: different values of such an axis that must be known.
+    """
     for value, known in zip(workload, zip(*others, strict=True), strict=True):
         if value in known:
             continue
-        if len(set(known)) < _FEWEST_VALUES - 1 or not min(known) < value < max(known):
+        if len(set(known)) < fewest or not min(known) < value < max(known):
             return False
     return True
 
@@ -161,7 +168,9 @@ def _fit_target(target: Slice, fits: Sequence[SliceFit], *, seed: int) -> Worklo
     predicted: list[FloatVector] = []
     for fit in fits:
         others = [other for other in fits if other is not fit]
-        if not _is_between(_workload(fit), [_workload(other) for other in others]):
+        # The one that is left out was the third.
+        known = [_workload(other) for other in others]
+        if not _is_between(_workload(fit), known, fewest=_FEWEST_VALUES - 1):
             continue
         regressor = WorkloadRegressor.fit(*_rows(others))
         left_out.append(fit)

@@ -7,11 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from autotinybert.command import run_command
 from device_profiles.profile import LATENCIES_FILE
 from device_profiles.target import Target, Workload
 from predictor.cli import fit_predictor
@@ -22,18 +20,6 @@ from supernet.architecture import Architecture, to_matrix
 MakeProfile = Callable[..., Path]
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLUMNS = "num_layers,hidden_size,ffn_size,num_heads,qkv_size"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command; returns its exit code, stdout and stderr."""
-
-    def run(function: Callable[..., Any], *argv: object) -> tuple[int, str, str]:
-        code = run_command(function, function.__name__.replace("_", "-"), [str(a) for a in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 Cli = Callable[..., tuple[int, str, str]]

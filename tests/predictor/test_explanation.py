@@ -4,11 +4,9 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from autotinybert.command import run_command
 from device_profiles.target import Workload
 from predictor.cli import fit_predictor
 from predictor.predict_cli import predict_latency
@@ -17,18 +15,6 @@ from supernet.architecture import Architecture, to_matrix
 
 MakeProfile = Callable[..., Path]
 SHAPE = "5-564-1024-12-528"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command; returns its exit code, stdout and stderr."""
-
-    def run(function: Callable[..., Any], *argv: object) -> tuple[int, str, str]:
-        code = run_command(function, function.__name__.replace("_", "-"), [str(a) for a in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 Cli = Callable[..., tuple[int, str, str]]

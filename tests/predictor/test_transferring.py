@@ -3,12 +3,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autotinybert.command import run_command
 from device_profiles.measurements import read_measurements
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from device_profiles.target import Target
@@ -21,15 +21,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def fit(capsys: pytest.CaptureFixture[str]) -> Cli:
+def fit(cli: Cli) -> Cli:
     """Runs `fit-predictor`; returns its exit code, stdout and stderr."""
-
-    def run(*argv: object) -> tuple[int, str, str]:
-        code = run_command(fit_predictor, "fit-predictor", [str(each) for each in argv])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return partial(cli, fit_predictor)
 
 
 def few_rows(profile: Path, shapes: Path, out: Path, factor: float = 1.0) -> Path:

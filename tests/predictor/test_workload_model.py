@@ -90,6 +90,18 @@ def test_two_lengths_say_nothing_about_what_lies_between(make_profile: MakeProfi
     assert fit_workload_models(fits_of(folder), seed=0) == []
 
 
+def test_two_batch_sizes_say_nothing_about_one_between_them_however_many_lengths_there_are(
+    make_profile: MakeProfile,
+) -> None:
+    workloads = [Workload(batch, length) for batch in (1, 4) for length in (32, 64, 128)]
+    fits = fits_of(make_profile(configs=20, workloads=workloads))
+    predictor = predictor_of(fits, fit_workload_models(fits, seed=0))
+    rest = fits[0].predictor.slice[2:]
+    assert predictor.slice_for((96, 4, *rest)).chosen == ALL_WORKLOADS
+    with pytest.raises(InputError, match=r"96 tokens, batch 2.* was not measured"):
+        predictor.slice_for((96, 2, *rest))
+
+
 def test_terms_are_paid_by_token_by_run_and_by_pair_of_tokens() -> None:
     shape = to_matrix([Architecture(2, 20, 30, 3, 33)])
     (terms,) = workload_terms(with_workload(shape, 10, 4))
