@@ -1,7 +1,7 @@
 """`Encoder`: an encoder on its own, and the folder that carries one from command to command.
 
-An *encoder folder* holds the weights in their true shapes; a model folder, made from it at the
-end, holds them in the forms that others run.
+There may be a head on it. An *encoder folder* holds the weights in their true shapes; a model
+folder, made from it at the end, holds them in the forms that others run.
 
 - `encoder.safetensors`: the weights, float32, named as in `weight_shapes`
 - `encoder.json`: architecture, LayerNorm epsilon, where it came from, and checksums
@@ -32,6 +32,7 @@ from autotinybert.files import (
 )
 from autotinybert.values import mapping, number, text
 from supernet.architecture import Architecture
+from supernet.heads import Head
 from supernet.weights import (
     LAYER_NORM_EPSILON,
     FloatArray,
@@ -51,12 +52,13 @@ _REMEDY = "write the encoder again"
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """An encoder without a head.
+    """An encoder, and the head that stands on it if it answers a task.
 
     Attributes:
         architecture: its shape.
         weights: float32, exactly the names of `weight_shapes`; never changed in place.
         layer_norm_epsilon: what every LayerNorm adds to the variance.
+        head: None where its answer is its last hidden state.
 
     Raises:
         InputError: if a weight is missing, unknown, of another shape or type, or not finite.
@@ -65,6 +67,7 @@ class Encoder:
     architecture: Architecture
     weights: Mapping[str, FloatArray]
     layer_norm_epsilon: float = LAYER_NORM_EPSILON
+    head: Head | None = None
 
     def __post_init__(self) -> None:
         epsilon = self.layer_norm_epsilon
@@ -82,6 +85,10 @@ class Encoder:
                 raise InputError(f"weight {name} is {value.dtype}: it must be float32")
             if not np.isfinite(value).all():
                 raise InputError(f"weight {name} holds values that are not finite")
+        if self.head is not None and self.head.hidden_size != self.architecture.hidden_size:
+            raise InputError(
+                f"a head for hidden size {self.head.hidden_size} does not fit {self.architecture}"
+            )
 
     @property
     def vocab_size(self) -> int:

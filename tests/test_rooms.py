@@ -29,6 +29,7 @@ TORCH_HALF = frozenset(
         "onnx_score",
         "student_folder",
         "supernet_folder",
+        "task_head",
         "training",
         "training_report",
         "training_runs",
