@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotinybert.values import number, text
+from autotinybert.values import mapping, number, text
 from search.evolution import Searcher
 from supernet.architecture import Architecture
 from supernet.score import HeldOutScore
@@ -31,8 +31,7 @@ class Evaluation:
         """As a JSON object."""
         return {
             "architecture": str(self.architecture),
-            "scores_loss": self.score.scores,
-            "hidden_loss": self.score.hidden,
+            "terms": dict(self.score.terms),
             "seconds": round(self.seconds, 4),
         }
 
@@ -45,9 +44,15 @@ class Evaluation:
         """
         return cls(
             Architecture.parse(text(value["architecture"])),
-            HeldOutScore(number(value["scores_loss"]), number(value["hidden_loss"])),
+            HeldOutScore(_terms(value)),
             number(value["seconds"]),
         )
+
+
+def _terms(value: Mapping[str, Any]) -> dict[str, float]:
+    if "scores_loss" in value:  # as version 0.1 wrote it
+        return {name: number(value[f"{name}_loss"]) for name in ("scores", "hidden")}
+    return {text(name): number(found) for name, found in mapping(value["terms"]).items()}
 
 
 Fitness = Callable[[Architecture], HeldOutScore]

@@ -47,8 +47,11 @@ def load_score(folder: Path) -> dict[str, Any]:
     try:
         for losses in mapping(document["splits"]).values():
             for scored in ("file", "float32"):
-                for term in ("loss", "scores_loss", "hidden_loss"):
-                    optional(mapping(mapping(losses)[scored])[term], number)
+                found = mapping(mapping(losses)[scored])
+                if "loss" not in found:
+                    raise ValueError("no loss")
+                for value in found.values():
+                    optional(value, number)
     except (LookupError, ValueError) as error:
         raise DamagedFileError(
             f"{folder / SCORE_FILE} is no score ({error}): remove it and give the same command "
@@ -57,20 +60,25 @@ def load_score(folder: Path) -> dict[str, Any]:
     return document
 
 
+def term_of(score: Mapping[str, Any]) -> str:
+    """What of a file's loss is known: all of it, or its hidden state's part alone."""
+    whole = all(losses["file"]["loss"] is not None for losses in score["splits"].values())
+    return "loss" if whole else "hidden_loss"
+
+
 def score_text(score: Mapping[str, Any]) -> str:
     """A score in one line: what the file loses, beside its encoder in float32.
 
     Of a graph that does not tell its attention scores it is the hidden state's term alone.
     """
     splits = score["splits"]
-    whole = all(losses["file"]["loss"] is not None for losses in splits.values())
-    term = "loss" if whole else "hidden_loss"
+    term = term_of(score)
     each = [
         f"{losses['file'][term]:.3f} on the {name} split (in float32 {losses['float32'][term]:.3f})"
         for name, losses in splits.items()
     ]
     alone = ""
-    if not whole:
+    if term != "loss":
         alone = (
             f" of the hidden state alone (the graph variant {score['graph_variant']} keeps its "
             "attention scores to itself)"

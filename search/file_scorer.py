@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,11 +19,9 @@ from search.exported_model import ExportedModel
 from search.file_score import load_score, save_score
 from supernet.corpus import TokenCorpus
 from supernet.encoder import ENCODER_FILE
-from supernet.extraction import as_model
 from supernet.held_out import HeldOutLoss
-from supernet.huggingface import BertFolder
 from supernet.model_folder import onnx_content
-from supernet.objectives import check_heads_of
+from supernet.objectives import Objective
 from supernet.onnx_score import OnnxEncoder
 from supernet.student_folder import Student, load_student
 
@@ -38,14 +37,14 @@ class FileScorer:
         model: the file.
         student: the encoder that it was exported from.
         student_sha256: of the encoder's document.
-        teacher: the student's.
+        objective: the student's, with its teacher.
         corpus: the student's.
     """
 
     model: ExportedModel
     student: Student
     student_sha256: str
-    teacher: BertFolder
+    objective: Objective
     corpus: TokenCorpus
 
     @classmethod
@@ -62,16 +61,17 @@ class FileScorer:
             DamagedFileError: if it was torn, truncated or edited.
         """
         student = load_student(folder)
-        made = onnx_content(student.encoder, variant=model.graph_variant, precision=model.precision)
+        made = onnx_content(
+            student.learner.encoder(), variant=model.graph_variant, precision=model.precision
+        )
         if sha256_bytes(made) != model.sha256:
             raise InputError(
                 f"{model.path} is not what export-model makes of {folder}: name the folder that it "
                 "was exported from, or export it again"
             )
-        teacher = student.origin.read_teacher()
-        check_heads_of(student.encoder.architecture, teacher.config.largest)
         sha256 = sha256_file(folder / ENCODER_FILE)
-        return cls(model, student, sha256, teacher, student.origin.read_corpus())
+        corpus = student.origin.read_corpus()
+        return cls(model, student, sha256, student.origin.read_objective(corpus), corpus)
 
     def score_into(self, out: Path) -> dict[str, Any]:
         """The score in `out`; it is made where there is none of this file and encoder.
@@ -100,26 +100,23 @@ class FileScorer:
 
     def _splits(self) -> dict[str, Any]:
         """By split, the losses of the file and of its encoder in float32."""
-        teacher, variance = self.teacher.model(), self.student.origin.variance
-        encoder, projection = as_model(self.student.encoder), self.student.projection
+        learner = self.student.learner
         file = OnnxEncoder(self.model.path.read_bytes(), self.model.architecture)
         splits: dict[str, Any] = {}
         for name in SPLITS:
-            held_out = HeldOutLoss(teacher, variance, self.corpus.splits[name])
-            scores, hidden = held_out.terms(file, projection)
-            if not math.isfinite(hidden + (scores or 0.0)):
+            held_out = HeldOutLoss(self.objective, self.corpus.splits[name])
+            found = held_out.terms(file, learner)
+            if not all(math.isfinite(value) for value in found.values() if value is not None):
                 raise WorkError(
                     f"the held-out loss of {self.model.path} is no finite number: export it again "
                     "with --precision fp32"
                 )
-            float32 = held_out(encoder, projection)
-            splits[name] = {
-                "file": _terms(scores, hidden),
-                "float32": _terms(float32.scores, float32.hidden),
-            }
+            float32 = held_out(learner).terms
+            splits[name] = {"file": _terms(found), "float32": _terms(float32)}
         return splits
 
 
-def _terms(scores: float | None, hidden: float) -> dict[str, float | None]:
-    loss = None if scores is None else scores + hidden
-    return {"loss": loss, "scores_loss": scores, "hidden_loss": hidden}
+def _terms(terms: Mapping[str, float | None]) -> dict[str, float | None]:
+    told = [value for value in terms.values() if value is not None]
+    loss = sum(told) if len(told) == len(terms) else None
+    return {"loss": loss, **{f"{name}_loss": value for name, value in terms.items()}}

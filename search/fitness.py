@@ -1,4 +1,4 @@
-"""What a search minimises: the held-out distillation loss of a slice of a SuperPLM."""
+"""What a search minimises: the held-out loss of a slice of a SuperPLM."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def slice_fitness(supernet: Supernet, *, sequences: int) -> Fitness:
 
     What it returns raises WorkError if a slice's loss is no finite number.
     """
-    teacher = supernet.origin.read_teacher().model()
-    split = supernet.origin.read_corpus().splits["search"]
-    held_out = HeldOutLoss(teacher, supernet.origin.variance, split, sequences=sequences)
+    corpus = supernet.origin.read_corpus()
+    objective = supernet.origin.read_objective(corpus)
+    held_out = HeldOutLoss(objective, corpus.splits["search"], sequences=sequences)
 
     def fitness(architecture: Architecture) -> HeldOutScore:
-        score = held_out(supernet.model, supernet.projection, architecture)
+        score = held_out(supernet.learner, architecture)
         if not math.isfinite(score.loss):
             raise WorkError(
                 f"the held-out loss of {architecture} is {score.loss}: the SuperPLM in "

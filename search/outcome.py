@@ -9,7 +9,7 @@ from autotinybert.text_table import text_table
 from device_profiles.profile import DeviceProfile
 from search.candidates import MODEL_FOLDER, Try
 from search.constraints import name_of
-from search.file_score import load_score, score_text
+from search.file_score import load_score, score_text, term_of
 from search.pipeline import WholePath, device_text
 from search.result import load_search
 from supernet.architecture import Architecture, to_matrix
@@ -160,7 +160,7 @@ def _file_lines(data: Mapping[str, Any]) -> list[str]:
         return []
     lines = [score_text(data["file_score"])]
     losses = data["file_score"]["splits"]["test"]
-    term = "hidden_loss" if losses["file"]["loss"] is None else "loss"
+    term = term_of(data["file_score"])
     worse = losses["file"][term] / losses["float32"][term]
     if worse > _WORSE:
         lines.append(

@@ -22,14 +22,13 @@ from supernet.architecture import Architecture
 from supernet.corpus import CORPUS_FILE
 from supernet.corpus_cli import PreparedCorpus, corpus_identity
 from supernet.demo_teacher import teacher_folder
-from supernet.distilling import check_positions
 from supernet.huggingface import BertFolder, read_bert_folder
-from supernet.objectives import check_heads
 from supernet.space import Space
 from supernet.space_file import load_space, space_document
+from supernet.starting import check_positions
 from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
 from supernet.training import TrainingSettings
-from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, ready_corpus
+from supernet.training_request import DEFAULT_SEQUENCE_LENGTH, ready_corpus
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,6 @@ def check_request(
         TrainingSettings(minutes=minutes)
     ready = _check_text(request, read)
     space = load_space(request.space).clipped(largest)
-    check_heads(space, largest)
     host = host_facts()
     check_target(request.target, host)
     if request.sequence_length > read.config.max_positions:
@@ -121,7 +119,7 @@ def _check_text(request: PathRequest, teacher: BertFolder) -> PreparedCorpus | N
     """Refuses sequences that the teacher cannot read; returns the corpus if it is ready."""
     ready = ready_corpus(request.corpus, request.training_sequence_length, request.max_megabytes)
     length = request.training_sequence_length or DEFAULT_SEQUENCE_LENGTH
-    check_positions(ready.corpus.sequence_length if ready else length, teacher)
+    check_positions(ready.corpus.sequence_length if ready else length, teacher.config, teacher.path)
     return ready
 
 

@@ -63,7 +63,9 @@ from supernet.corpus_cli import PreparedCorpus, prepare
 from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
 from supernet.supernet_folder import load_supernet, read_document
-from supernet.training_cli import DEFAULT_SEQUENCE_LENGTH, train_model, train_supernet
+from supernet.train_model_cli import train_model
+from supernet.training_cli import train_supernet
+from supernet.training_request import DEFAULT_SEQUENCE_LENGTH
 from supernet.variants import GraphVariant
 
 SHORTLIST_FILE = "shortlist.csv"

@@ -169,7 +169,7 @@ def run_path(
     from search.outcome import outcome_of
     from search.pipeline import COMMANDS, WholePath
     from search.report import path_report
-    from supernet.distilling import check_corpus
+    from supernet.starting import check_corpus
 
     inputs = {
         "the folder of the teacher": checked.teacher.path,
@@ -195,7 +195,9 @@ def run_path(
         commands=COMMANDS if commands is None else commands,
     )
     # Whatever is wrong with the text is known before anything is written.
-    check_corpus(path.read_corpus(checked.teacher.path), checked.teacher, checked.tokenizer)
+    teacher = checked.teacher
+    text = path.read_corpus(teacher.path)
+    check_corpus(text, teacher.config, checked.tokenizer, teacher.path)
     if folder.state == "new":
         # The model goes first: one of another budget must not outlive its request.
         withdraw(out)

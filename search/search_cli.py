@@ -150,7 +150,7 @@ def search_architecture(
     check_apart(out, {"what is searched": supernet, "what is searched with": predictor})
     # torch takes seconds to load: what it is not needed for was checked before.
     from search.fitness import slice_fitness
-    from supernet.objectives import check_heads
+    from supernet.distillation import check_comparable
     from supernet.supernet_folder import load_supernet
 
     trained = load_supernet(supernet)
@@ -171,7 +171,7 @@ def search_architecture(
         return _answer(
             out, load_search(out), allow_unverified=allow_unverified, finished_before=True
         )
-    check_heads(searched, trained.origin.read_teacher().config.largest)
+    check_comparable(trained.origin.objective, searched, trained.origin.read_teacher())
     feasible = feasible_under(method, searched, part, budget, limit_ms)
     fitness = slice_fitness(trained, sequences=sequences)
     folder.create()

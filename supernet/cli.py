@@ -43,7 +43,6 @@ def extract_model(
     shape = Architecture.parse(architecture)
     check_apart(out, {"the SuperPLM's own folder": supernet})
     # torch takes seconds to load, and export-model does without it.
-    from supernet.extraction import extract, extract_projection
     from supernet.student_folder import STUDENT_FILES, Student, load_student, save_student
     from supernet.supernet_folder import load_supernet
 
@@ -59,12 +58,7 @@ def extract_model(
         load_student(out)  # refuses what was damaged since
     else:
         step = {"did": "extract-model", "supernet_sha256": trained.sha256}
-        student = Student(
-            extract(trained.model, shape),
-            extract_projection(trained.projection, shape.hidden_size),
-            trained.origin,
-            (step,),
-        )
+        student = Student(trained.learner.slice(shape), trained.origin, (step,))
         folder.begin((*STUDENT_FILES, *TOKENIZER_FILES))
         save_student(out, student, tokenizer)
         folder.finish()

@@ -76,6 +76,9 @@ class TokenSplit:
         mask = (np.arange(longest) < lengths[:, None]).astype(np.int32)
         return self.input_ids[chosen, :longest], mask
 
+    def token_types(self, indices: npt.ArrayLike) -> TokenIds | None:
+        return None
+
 
 @dataclass(frozen=True)
 class TokenCorpus:

@@ -9,20 +9,21 @@ from torch import Tensor, nn
 from supernet.architecture import Architecture
 from supernet.elastic import head_columns, head_rows, layers_of_depth
 from supernet.encoder import Encoder
+from supernet.heads import Head
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.weights import FloatArray, weight_shapes
 
 
 @torch.no_grad()
-def extract(model: SuperPLM, architecture: Architecture) -> Encoder:
-    """The encoder that a slice is.
+def extract(model: SuperPLM, architecture: Architecture, *, head: Head | None = None) -> Encoder:
+    """The encoder that a slice is, with a head of its own size on it.
 
     Raises:
         InputError: if the architecture is no slice.
     """
     config = model.config
     config.check_holds(architecture)
-    state = {name: value.detach() for name, value in model.named_parameters()}
+    state = {name: value.detach().cpu() for name, value in model.named_parameters()}
     layers = layers_of_depth(architecture.num_layers, config.largest.num_layers, config.depth_rule)
     shapes = weight_shapes(
         architecture, vocab_size=config.vocab_size, max_positions=config.max_positions
@@ -34,7 +35,7 @@ def extract(model: SuperPLM, architecture: Architecture) -> Encoder:
             index = name.split(".")[2]
             source = name.replace(f".{index}.", f".{layers[int(index)]}.", 1)
         weights[name] = _slice(state[source], name, shape, architecture, config.largest.num_heads)
-    return Encoder(architecture, weights, config.layer_norm_epsilon)
+    return Encoder(architecture, weights, config.layer_norm_epsilon, head)
 
 
 def _slice(

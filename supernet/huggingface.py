@@ -23,6 +23,7 @@ from autotinybert.files import canonical_json, sha256_file, sha256_text
 from supernet.architecture import Architecture
 from supernet.cost import TYPE_VOCAB_SIZE
 from supernet.model import SuperPLM, SuperPLMConfig
+from supernet.task_head import TaskHead
 from supernet.weights import weight_shapes
 
 CONFIG_FILE = "config.json"
@@ -51,6 +52,17 @@ class BertFolder:
     config: SuperPLMConfig
     weights: Mapping[str, Tensor]
     sha256: str
+
+    @property
+    def cannot_start(self) -> str | None:
+        return None
+
+    @property
+    def mlm_head(self) -> Mapping[str, Tensor] | None:
+        return None
+
+    def task_head(self) -> TaskHead:
+        raise InputError(f"{self.path} has no classifier on it")
 
     def model(self) -> SuperPLM:
         """The encoder, for inference only."""

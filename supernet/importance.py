@@ -12,6 +12,7 @@ Importance of a channel is what it carries times how strongly it is read:
 - FFN neuron: mean squared activation times the squared norm of its output column
 - query and key dimension: mean squared query times mean squared key (a score is their product)
 - value dimension: mean squared value times the squared norm of its output column
+- head, where slices have fewer of them: the sum over its value dimensions
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.model import SuperPLM
 
 
@@ -33,8 +35,8 @@ class ChannelOrder:
     Attributes:
         hidden: `[d]`.
         ffn: `[f]` for each layer.
-        query_key: `[q]` for each layer; a dimension stays within its head.
-        value: `[q]` for each layer, likewise.
+        query_key: `[q]` for each layer; a dimension stays within its head, and heads stay together.
+        value: `[q]` for each layer, with the same heads in the same places.
     """
 
     hidden: Tensor
@@ -74,17 +76,21 @@ class _Moments:
 
 
 @torch.no_grad()
-def channel_order(model: SuperPLM, batches: Iterable[tuple[Tensor, Tensor]]) -> ChannelOrder:
+def channel_order(
+    model: SuperPLM, batches: Iterable[Batch], *, order_heads: bool = False
+) -> ChannelOrder:
     """The order of a trained encoder's channels by importance, most important first.
 
     Args:
         model: the encoder.
-        batches: input ids and attention masks, int64 `[B, S]` each; a few hundred sequences.
+        batches: a few hundred sequences.
+        order_heads: order the heads of each layer, too. Scores cannot be compared with the
+            encoder's head by head any more then.
     """
     moments = _Moments()
-    for input_ids, mask in batches:
-        moments.start_batch(mask)
-        model(input_ids, mask, observe=moments.observe)
+    for batch in batches:
+        moments.start_batch(batch.mask)
+        model(*batch, observe=moments.observe)
     weights = {name: value.double() for name, value in model.named_parameters()}
     largest = model.config.largest
     carried = torch.stack([moments.variance(name) for name in moments.names("hidden")]).mean(0)
@@ -99,19 +105,23 @@ def channel_order(model: SuperPLM, batches: Iterable[tuple[Tensor, Tensor]]) -> 
         neurons = neurons * weights[f"{prefix}output.dense.weight"].square().sum(0)
         ffn.append(neurons.argsort(descending=True, stable=True))
         products = moments.mean_square(f"{index}.query") * moments.mean_square(f"{index}.key")
-        query_key.append(_order_within_heads(products, largest))
         values = moments.mean_square(f"{index}.value")
         values = values * weights[f"{prefix}attention.output.dense.weight"].square().sum(0)
-        value.append(_order_within_heads(values, largest))
+        heads = torch.arange(largest.num_heads)
+        if order_heads:
+            by_head = values.view(largest.num_heads, largest.head_size).sum(1)
+            heads = by_head.argsort(descending=True, stable=True)
+        query_key.append(_order_within_heads(products, largest, heads))
+        value.append(_order_within_heads(values, largest, heads))
     hidden = (carried * read).argsort(descending=True, stable=True)
     return ChannelOrder(hidden, tuple(ffn), tuple(query_key), tuple(value))
 
 
-def _order_within_heads(importance: Tensor, largest: Architecture) -> Tensor:
+def _order_within_heads(importance: Tensor, largest: Architecture, heads: Tensor) -> Tensor:
     by_head = importance.view(largest.num_heads, largest.head_size)
     order = by_head.argsort(dim=1, descending=True, stable=True)
     starts = torch.arange(largest.num_heads)[:, None] * largest.head_size
-    return (order + starts).flatten()
+    return (order + starts)[heads].flatten()
 
 
 def reorder(weights: Mapping[str, Tensor], order: ChannelOrder) -> dict[str, Tensor]:

@@ -75,10 +75,12 @@ class EncoderOutput:
         last_hidden_state: `[B, S, d]`.
         scores: the last layer's attention scores before masking and softmax, `[B, h, S, S]`;
             None if they were not asked for.
+        parts: the last layer's queries, keys and values, `[B, h, S, a]` each; likewise.
     """
 
     last_hidden_state: Tensor
     scores: Tensor | None
+    parts: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class SuperPLM(nn.Module):
         *,
         architecture: Architecture | None = None,
         with_scores: bool = False,
+        with_parts: bool = False,
         words: WordRows | None = None,
         observe: Observer | None = None,
     ) -> EncoderOutput:
@@ -168,6 +171,7 @@ class SuperPLM(nn.Module):
             token_type_ids: int64 `[B, S]`; None is one segment.
             architecture: the slice; None is the whole SuperPLM.
             with_scores: return the last layer's attention scores.
+            with_parts: return the last layer's queries, keys and values.
             words: rows of the word embedding gathered before, instead of the embedding itself.
             observe: told every layer's `query`, `key` and `value` `[B, h, S, a]`, `ffn` (after the
                 activation, `[B, S, f]`) and `hidden` (after each LayerNorm, `[B, S, d]`), under
@@ -186,11 +190,11 @@ class SuperPLM(nn.Module):
         chosen = layers_of_depth(
             architecture.num_layers, largest.num_layers, self.config.depth_rule
         )
-        scores = None
+        scores = parts = None
         for index in chosen:
             layer = self.encoder.layer[index]
             assert isinstance(layer, _Layer)
-            hidden, scores = layer(
+            hidden, scores, parts = layer(
                 hidden,
                 mask,
                 architecture,
@@ -198,7 +202,7 @@ class SuperPLM(nn.Module):
                 with_scores=with_scores and index == chosen[-1],
                 observe=_prefixed(observe, index),
             )
-        return EncoderOutput(hidden, scores)
+        return EncoderOutput(hidden, scores, parts if with_parts else None)
 
 
 def _prefixed(observe: Observer | None, index: int) -> Observer | None:
@@ -281,13 +285,13 @@ class _Layer(nn.Module):
         *,
         with_scores: bool,
         observe: Observer | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """One post-norm layer: hidden states `[B, S, d]` and, if asked for, scores."""
+    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor, Tensor]]:
+        """One post-norm layer: hidden states `[B, S, d]`, scores if asked for, and the parts."""
         d, f = architecture.hidden_size, architecture.ffn_size
-        parts = self.attention.self
-        query = split_heads(hidden, parts.query, architecture, of_heads)
-        key = split_heads(hidden, parts.key, architecture, of_heads)
-        value = split_heads(hidden, parts.value, architecture, of_heads)
+        own = self.attention.self
+        query = split_heads(hidden, own.query, architecture, of_heads)
+        key = split_heads(hidden, own.key, architecture, of_heads)
+        value = split_heads(hidden, own.value, architecture, of_heads)
         scores = None
         if with_scores:
             context, scores = scored_attention(query, key, value, mask)
@@ -308,7 +312,7 @@ class _Layer(nn.Module):
                 ("hidden", out),
             ):
                 observe(name, activation)
-        return out, scores
+        return out, scores, (query, key, value)
 
 
 class _Encoder(nn.Module):

@@ -1,175 +1,136 @@
-"""The distillation objective of AutoTinyBERT: last-layer attention scores and last hidden state.
+"""What a SuperPLM and its slices are trained for: the interface of an objective.
 
-The loss of a slice is the mean squared error of its last layer's attention scores before softmax,
-plus that of its last hidden state after a learned projection to the teacher's width (Yin et al.,
-ACL 2021, section 3.2, equations 3 to 5, in the weights 1 and 1). Padding is left out: rows and
-columns of the scores, and positions of the hidden state. Each error is divided by the variance of
-the teacher's value, so that both terms are shares of what there is to learn, whatever the teacher's
-scale; 1 is what a constant would score.
+An objective turns a batch into a lesson (what the teacher says of it, or which words are hidden),
+and a slice's answer to it into the sums of its loss terms. A term's mean is its sum over its count;
+sums and counts are kept apart so that batches of several processes add up to what one process would
+have computed with all of them.
 
-Shape letters: B batch size, S sequence length, h heads, d hidden size of the slice, t of the
-teacher.
+A slice may also be taught by the largest slice instead of the teacher (in-place distillation, Yu
+and Huang, 2019): its own answer, as targets.
+
+Shape letters: B batch size, S sequence length, k terms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from autotinybert.errors import InputError
-from supernet.architecture import Architecture
-from supernet.model import EncoderOutput, SuperPLM
-from supernet.space import Space
+from autotinybert.values import integer, mapping, number, optional, text
+from supernet.batch import Batch
 
+if TYPE_CHECKING:
+    from supernet.learner import Learner
+    from supernet.model import EncoderOutput
 
-@dataclass(frozen=True)
-class TeacherSignals:
-    """What a teacher says about a batch.
+ObjectiveName = Literal["kd", "mlm", "task"]
+OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
-    Attributes:
-        scores: its last layer's attention scores before softmax, `[B, h, S, S]`.
-        hidden: its last hidden state, `[B, S, t]`.
-        mask: True for tokens, `[B, S]`.
-    """
-
-    scores: Tensor
-    hidden: Tensor
-    mask: Tensor
+AttentionLoss = Literal["scores", "relations"]
+ATTENTION_LOSSES: tuple[AttentionLoss, ...] = get_args(AttentionLoss)
 
 
-@dataclass(frozen=True)
-class TeacherVariance:
-    """The variance of a teacher's signals over tokens: the unit of each loss term.
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec:
+    """What decides an objective, besides the teacher: what is stored with a student.
 
     Attributes:
-        scores: of all attention scores.
-        hidden: of the last hidden state, mean over channels.
+        name: `kd` distils the teacher's encoder, `task` its classifier as well; `mlm` is
+            masked-language modelling.
+        attention: what is compared of the attention, in distillation: scores head by head, or the
+            relations of tokens (see `distillation`).
+        relation_heads: heads that relations are computed in.
+        units: what each term is divided by.
     """
 
-    scores: float
-    hidden: float
+    name: ObjectiveName
+    attention: AttentionLoss | None = None
+    relation_heads: int | None = None
+    units: Mapping[str, float] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "name": self.name,
+            "attention": self.attention,
+            "relation_heads": self.relation_heads,
+            "units": dict(self.units),
+        }
 
-@dataclass(frozen=True)
-class DistillationLoss:
-    """The two terms of the loss, scalars.
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ObjectiveSpec:
+        """Reads it back.
 
-    Attributes:
-        scores: of the attention scores.
-        hidden: of the projected hidden state.
-    """
-
-    scores: Tensor
-    hidden: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """Their sum."""
-        return self.scores + self.hidden
-
-
-def check_heads(space: Space, teacher: Architecture) -> None:
-    """Refuses a space whose heads cannot be compared with the teacher's one by one.
-
-    Raises:
-        InputError: naming both.
-    """
-    _check_same_heads(f"space {space.name}", space.num_heads, teacher)
-
-
-def check_heads_of(student: Architecture, teacher: Architecture) -> None:
-    """Refuses an encoder whose heads cannot be compared with the teacher's one by one.
-
-    Raises:
-        InputError: naming both.
-    """
-    _check_same_heads(str(student), (student.num_heads,), teacher)
-
-
-def _check_same_heads(what: str, heads: Sequence[int], teacher: Architecture) -> None:
-    if tuple(heads) != (teacher.num_heads,):
-        raise InputError(
-            f"{what} has {', '.join(map(str, heads))} heads, the teacher {teacher.num_heads}: "
-            "attention scores are compared head by head, so use as many heads as the teacher has"
+        Raises:
+            LookupError, TypeError, ValueError: if it is no such object.
+        """
+        name, attention = text(value["name"]), optional(value["attention"], text)
+        if name not in OBJECTIVES or attention not in (None, *ATTENTION_LOSSES):
+            raise ValueError(f"no objective {name!r} with {attention!r}")
+        if (attention is None) != (name == "mlm"):
+            raise ValueError(f"an objective {name} cannot compare {attention} of the attention")
+        heads = optional(value["relation_heads"], lambda found: integer(found, lowest=1))
+        if (heads is None) == (attention == "relations"):
+            raise ValueError(f"{attention} of the attention, in {heads} relation heads")
+        units = {
+            text(term): number(unit, lowest=0) for term, unit in mapping(value["units"]).items()
+        }
+        terms = {"kd": {attention, "hidden"}, "task": {attention, "hidden", "logits"}, "mlm": set()}
+        if set(units) != terms[name]:
+            raise ValueError(f"an objective {name} has no terms {sorted(units)}")
+        return cls(
+            name=name,
+            attention=attention,
+            relation_heads=optional(
+                value["relation_heads"], lambda found: integer(found, lowest=1)
+            ),
+            units=units,
         )
 
 
-@torch.no_grad()
-def teacher_signals(teacher: SuperPLM, input_ids: Tensor, mask: Tensor) -> TeacherSignals:
-    """What a teacher says about a batch of input ids and masks, int64 `[B, S]` each."""
-    output = teacher(input_ids, mask, with_scores=True)
-    assert output.scores is not None
-    return TeacherSignals(output.scores, output.last_hidden_state, mask.to(torch.bool))
+@dataclass(frozen=True)
+class Lesson:
+    """A batch and what is to be learnt from it.
 
-
-def teacher_variance(signals: Iterable[TeacherSignals]) -> TeacherVariance:
-    """The variances of a teacher's signals over some batches, padding left out."""
-    scores = _Variance()
-    hidden = _Variance()
-    for batch in signals:
-        pairs = batch.mask[:, None, :, None] & batch.mask[:, None, None, :]
-        scores.add(batch.scores[pairs.expand_as(batch.scores)][:, None])
-        hidden.add(batch.hidden[batch.mask])
-    return TeacherVariance(scores.mean(), hidden.mean())
-
-
-class _Variance:
-    """The variance of each column over all rows seen, `[N, c]` at a time."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._sum = torch.zeros(())
-        self._squares = torch.zeros(())
-
-    def add(self, rows: Tensor) -> None:
-        self._count += rows.shape[0]
-        self._sum = self._sum + rows.double().sum(0)
-        self._squares = self._squares + rows.double().square().sum(0)
-
-    def mean(self) -> float:
-        """The mean over columns."""
-        variance = self._squares / self._count - (self._sum / self._count).square()
-        return float(variance.mean())
-
-
-def distillation_loss(
-    output: EncoderOutput,
-    projection: nn.Linear,
-    signals: TeacherSignals,
-    variance: TeacherVariance,
-) -> DistillationLoss:
-    """The loss of a slice against its teacher.
-
-    Args:
-        output: of the slice, with scores, `[B, h, S, S]` and `[B, S, d]`.
-        projection: from the SuperPLM's hidden size to the teacher's; its first d columns are used.
-        signals: of the teacher, on the same batch.
-        variance: the unit of each term.
+    Attributes:
+        batch: what the slice is given.
+        counts: what each term is a mean over, float64 `[k]`.
+        targets: the objective's own.
     """
-    assert output.scores is not None, "the objective needs the scores of the last layer"
-    return DistillationLoss(
-        scores_loss(output.scores, signals, variance),
-        hidden_loss(output.last_hidden_state, projection, signals, variance),
-    )
+
+    batch: Batch
+    counts: Tensor
+    targets: Any
 
 
-def scores_loss(scores: Tensor, signals: TeacherSignals, variance: TeacherVariance) -> Tensor:
-    """The term for the attention scores of the last layer, `[B, h, S, S]`."""
-    keep = signals.mask.to(scores.dtype)
-    pairs = keep[:, None, :, None] * keep[:, None, None, :]  # [B, 1, S, S]
-    error = (scores - signals.scores).square() * pairs
-    return error.sum() / (pairs.sum() * scores.shape[1]) / variance.scores
+class Objective(Protocol):
+    """Turns batches into lessons, and answers into loss terms.
+
+    Attributes:
+        spec: what decides it.
+        term_names: the names of its k terms.
+        needs_scores: whether a slice must tell its last layer's attention scores.
+        needs_parts: whether it must tell its last layer's queries, keys and values.
+    """
+
+    spec: ObjectiveSpec
+    term_names: tuple[str, ...]
+    needs_scores: bool
+    needs_parts: bool
+
+    def lesson(self, batch: Batch, number: int) -> Lesson:
+        """What is to be learnt from a batch; always the same for the same batch and number."""
+
+    def sums(self, output: EncoderOutput, learner: Learner, lesson: Lesson) -> dict[str, Tensor]:
+        """The sum of each term by name, less those that the output does not tell."""
+
+    def taught_by(self, output: EncoderOutput, learner: Learner, lesson: Lesson) -> Lesson:
+        """The lesson with an answer in place of the targets: the larger slice teaches."""
 
 
-def hidden_loss(
-    hidden: Tensor, projection: nn.Linear, signals: TeacherSignals, variance: TeacherVariance
-) -> Tensor:
-    """The term for the last hidden state, `[B, S, d]`."""
-    keep = signals.mask.to(hidden.dtype)
-    projected = F.linear(hidden, projection.weight[:, : hidden.shape[-1]], projection.bias)
-    error = (projected - signals.hidden).square() * keep[..., None]
-    return error.sum() / (keep.sum() * projected.shape[-1]) / variance.hidden
+def masked_sum(values: Tensor, keep: Tensor) -> Tensor:
+    """The sum of the values that are kept; both of one shape but for broadcasting."""
+    return (values * keep.to(values.dtype)).sum()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor
 
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.model import EncoderOutput
 from supernet.onnx_graph import INPUT_NAMES, OUTPUT_NAME
 
@@ -45,9 +45,10 @@ class OnnxEncoder:
             content, options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, input_ids: Tensor, mask: Tensor) -> EncoderOutput:
-        """Last hidden state and, where it tells them, scores of input ids and mask, `[B, S]`."""
-        values = (input_ids, mask, torch.zeros_like(input_ids))
+    def __call__(self, batch: Batch) -> EncoderOutput:
+        """Last hidden state and, where it tells them, scores."""
+        types = torch.zeros_like(batch.mask) if batch.token_types is None else batch.token_types
+        values = (batch.input_ids, batch.mask, types)
         feed = {name: value.numpy() for name, value in zip(INPUT_NAMES, values, strict=True)}
         found = [
             torch.from_numpy(value).float() for value in self._session.run(self._outputs, feed)

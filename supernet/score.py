@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """The held-out distillation loss of a slice; lower is better, 0 is the teacher itself.
+    """The held-out loss of a slice; lower is better.
 
     Attributes:
-        scores: its term for the attention scores.
-        hidden: its term for the hidden state.
+        terms: the mean of each of the objective's terms; of a distillation 0 is the teacher
+            itself, and 1 what a constant would score.
     """
 
-    scores: float
-    hidden: float
+    terms: Mapping[str, float]
 
     @property
     def loss(self) -> float:
         """Their sum: what is trained for and searched by."""
-        return self.scores + self.hidden
+        return sum(self.terms.values())

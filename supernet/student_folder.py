@@ -1,7 +1,8 @@
 """A student on disk: an encoder folder that can be trained further.
 
-Beside the encoder's own files and the tokenizer's there is `projection.safetensors`, the projection
-to the teacher's width; and `encoder.json` says where teacher and corpus are, and what was done.
+Beside the encoder's own files and the tokenizer's there is `heads.safetensors`: the projection to
+the teacher's width, or the head for masked words. `encoder.json` says where teacher and corpus are,
+and what was done. A task's head is part of the encoder.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import sha256_bytes, sha256_file, whole_binary_file
 from autotinybert.values import items, mapping
-from supernet.encoder import ENCODER_FILES, Encoder, load_encoder, save_encoder
+from supernet.architecture import Architecture
+from supernet.encoder import ENCODER_FILES, load_encoder, save_encoder
+from supernet.extraction import as_model
+from supernet.learner import PROJECTION, TASK_HEAD, Learner, heads_from_tensors
 from supernet.supernet_folder import Origin
+from supernet.task_head import TaskHead
 from supernet.tokenizer_files import write_tokenizer_files
 
-PROJECTION_FILE = "projection.safetensors"
-STUDENT_FILES = (*ENCODER_FILES, PROJECTION_FILE)
+HEADS_FILE = "heads.safetensors"
+STUDENT_FILES = (*ENCODER_FILES, HEADS_FILE)
+
+# Where students of version 0.1 keep theirs: the projection alone, without a prefix.
+_PROJECTION_FILE = "projection.safetensors"
 
 _REMEDY = "extract it again with extract-model"
 
@@ -33,16 +40,19 @@ class Student:
     """An encoder on its own, with what its further training needs.
 
     Attributes:
-        encoder: its shape and weights.
-        projection: from its hidden size to the teacher's.
+        learner: the encoder, and what stands on it.
         origin: its teacher and corpus.
         history: what was done to it, oldest first, as JSON objects.
     """
 
-    encoder: Encoder
-    projection: nn.Linear
+    learner: Learner
     origin: Origin
     history: tuple[Mapping[str, Any], ...]
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its shape."""
+        return self.learner.student.config.largest
 
 
 def save_student(folder: Path, student: Student, tokenizer: Mapping[str, bytes]) -> None:
@@ -52,15 +62,20 @@ def save_student(folder: Path, student: Student, tokenizer: Mapping[str, bytes])
         InputError: if the folder cannot be written.
     """
     write_tokenizer_files(folder, tokenizer)
-    content = save({name: value.detach() for name, value in student.projection.named_parameters()})
-    with whole_binary_file(folder / PROJECTION_FILE) as file:
+    tensors = {
+        name: value.cpu()
+        for name, value in student.learner.head_tensors().items()
+        if not name.startswith(f"{TASK_HEAD}.")
+    }
+    content = save(tensors)
+    with whole_binary_file(folder / HEADS_FILE) as file:
         file.write(content)
     extra = {
         "origin": student.origin.to_json(folder),
         "history": [dict(step) for step in student.history],
-        "projection": {"sha256": sha256_bytes(content)},
+        "heads": {"sha256": sha256_bytes(content)},
     }
-    save_encoder(folder, student.encoder, extra=extra)
+    save_encoder(folder, student.learner.encoder(), extra=extra)
 
 
 def load_student(folder: Path) -> Student:
@@ -71,23 +86,26 @@ def load_student(folder: Path) -> Student:
         DamagedFileError: if it was torn, truncated or edited.
     """
     encoder, extra = load_encoder(folder)
-    path = folder / PROJECTION_FILE
+    path = folder / (_PROJECTION_FILE if "projection" in extra else HEADS_FILE)
     if "origin" not in extra or not path.exists():
         raise InputError(
             f"{folder} holds an encoder without its teacher: name what extract-model or "
             "train-model wrote"
         )
     try:
-        if sha256_file(path) != mapping(extra["projection"])["sha256"]:
+        kept = mapping(extra["heads" if path.name == HEADS_FILE else "projection"])
+        if sha256_file(path) != kept["sha256"]:
             raise DamagedFileError(f"{path} is not as it was written: {_REMEDY}")
         tensors = load_file(path)
-        teacher_size, hidden_size = tensors["weight"].shape
-        projection = nn.Linear(hidden_size, teacher_size)
-        projection.load_state_dict(tensors)
+        if path.name == _PROJECTION_FILE:
+            tensors = {f"{PROJECTION}.{name}": value for name, value in tensors.items()}
+        heads = heads_from_tensors(tensors, layer_norm_epsilon=encoder.layer_norm_epsilon)
+        if encoder.head is not None:
+            heads[TASK_HEAD] = TaskHead.from_head(encoder.head)
         origin = Origin.from_json(extra["origin"], folder)
         history = tuple(items(extra["history"], mapping))
     except DamagedFileError:
         raise
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFileError(f"{folder} holds no student ({error}): {_REMEDY}") from error
-    return Student(encoder, projection, origin, history)
+    return Student(Learner(as_model(encoder), **heads), origin, history)

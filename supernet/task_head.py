@@ -69,6 +69,10 @@ class TaskHead(nn.Module):
                 else:
                     parameter.normal_(0.0, deviation, generator=generator)
 
+    def slice(self, hidden_size: int) -> TaskHead:
+        """The head of a slice, with weights of its own."""
+        return TaskHead.from_head(self.extract(hidden_size))
+
     def extract(self, hidden_size: int) -> Head:
         """The head of a slice, as arrays of its own."""
         shapes = head_shapes(self.kind, hidden_size, len(self.labels))

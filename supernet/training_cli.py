@@ -1,71 +1,92 @@
-"""`train-supernet` and `train-model`."""
+"""`train-supernet`."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
-from autotinybert.errors import InputError
 from autotinybert.files import (
     REQUEST_FILE,
     OutputFolder,
     check_apart,
-    sha256_bytes,
     sha256_file,
 )
-from supernet.architecture import Architecture
 from supernet.checkpoint import CHECKPOINT_FILE
-from supernet.corpus import CORPUS_FILE, CORPUS_FILES
+from supernet.corpus import CORPUS_FILE, CORPUS_FILES, load_corpus
 from supernet.corpus_cli import PreparedCorpus, corpus_identity, prepare
-from supernet.demo_teacher import DEMO_TEACHER, teacher_folder
-from supernet.distilling import STARTS, Start, check_corpus, check_positions
-from supernet.elastic import DEPTH_RULES, DepthRule
-from supernet.encoder import ENCODER_FILE
-from supernet.huggingface import BertFolder, read_bert_folder
-from supernet.objectives import check_heads, check_heads_of
-from supernet.space_file import load_space, space_document
-from supernet.student_folder import STUDENT_FILES, load_student
+from supernet.demo_teacher import DEMO_TEACHER
+from supernet.distributed import Group, joined
+from supernet.elastic import DEPTH_RULES
+from supernet.objectives import OBJECTIVES
+from supernet.starting import STARTS, check_corpus, check_positions
 from supernet.supernet_folder import LOG_FILE, SUPERNET_FILE, WEIGHTS_FILE, load_supernet
 from supernet.tokenizer_files import (
     TOKENIZER_FILES,
     check_tokenizer_files,
     read_tokenizer_files,
 )
-from supernet.training import TrainingSettings
-from supernet.training_report import last_log_row, model_answer, progress_line, supernet_answer
-from supernet.training_runs import ModelRun, SupernetRun
+from supernet.training import ALWAYS, TRAINING_PRECISIONS
+from supernet.training_report import last_log_row, progress_line, supernet_answer
+from supernet.training_request import (
+    DEFAULT_MINUTES,
+    DEFAULT_SEQUENCE_LENGTH,
+    one_of,
+    ready_corpus,
+    settings_of,
+    starting_point,
+)
+from supernet.training_runs import SupernetRun
 
 CORPUS_FOLDER = "corpus"
-
-_DEFAULT_MINUTES = 30.0
-DEFAULT_SEQUENCE_LENGTH = 64
 
 
 def train_supernet(
     *,
-    teacher: Annotated[
-        str, typer.Option(help=f"Hugging Face BERT folder, or {DEMO_TEACHER} for the demo's.")
-    ],
     out: Annotated[Path, typer.Option(help="Folder of the SuperPLM.")],
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Hugging Face folder of a BERT, RoBERTa, ELECTRA or DistilBERT, or "
+            f"{DEMO_TEACHER} for the demo's."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a tokenizer: for mlm without a teacher.")
+    ] = None,
     corpus: Annotated[
-        str, typer.Option(help="python-docs, a text file, or a folder of prepare-corpus.")
+        str, typer.Option(help="python-docs, text, or a folder of prepare-corpus.")
     ] = "python-docs",
     space: Annotated[
-        str, typer.Option(help="What its slices are: kd, or a .toml or .json file.")
+        str, typer.Option(help="What its slices are: kd, mlm, hf-native, or a .toml or .json file.")
     ] = "kd",
-    objective: Annotated[str, typer.Option(help="kd: distillation from the teacher.")] = "kd",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(OBJECTIVES)}: the teacher's encoder, masked words, the teacher's "
+            "classifier too."
+        ),
+    ] = "kd",
+    attention_loss: Annotated[
+        str,
+        typer.Option(
+            help="What is distilled of the attention: scores (equal numbers of heads), relations, "
+            "or auto."
+        ),
+    ] = "auto",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help=f"Time to train instead; default {_DEFAULT_MINUTES:g}.")
+        float | None, typer.Option(help=f"Time to train instead; default {DEFAULT_MINUTES:g}.")
     ] = None,
     start: Annotated[
-        str, typer.Option(help=f"Weights to start from: {' or '.join(STARTS)}.")
-    ] = "teacher",
+        str | None,
+        typer.Option(help=f"Weights to start from: {' or '.join(STARTS)}; default the teacher's."),
+    ] = None,
     largest: Annotated[
         str | None,
         typer.Option(metavar="L-d-f-h-q", help="Its own shape, with --start random."),
@@ -73,10 +94,14 @@ def train_supernet(
     depth_rule: Annotated[
         str | None,
         typer.Option(
-            help="Layers of a shallow slice: evenly-spaced (default from a teacher) or first "
-            "(default from random weights)."
+            help=f"Layers of a shallow slice: {' or '.join(DEPTH_RULES)}; the default is the first "
+            "from a teacher, the second from random weights."
         ),
     ] = None,
+    channel_order: Annotated[
+        str,
+        typer.Option(help="From a teacher: channels by importance, or as the teacher has them."),
+    ] = "importance",
     sequence_length: Annotated[
         int | None,
         typer.Option(help=f"Most tokens of a sequence; default {DEFAULT_SEQUENCE_LENGTH}."),
@@ -85,10 +110,22 @@ def train_supernet(
         float | None, typer.Option(help="Take no more text than this.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences of a batch.")] = 16,
-    shapes_per_batch: Annotated[
-        int, typer.Option(min=1, help="Slices trained on each batch, the largest among them.")
-    ] = 4,
+    batches_per_step: Annotated[
+        int, typer.Option(min=1, help="Batches of an optimiser step, in each process.")
+    ] = 1,
+    shapes_per_batch: Annotated[int, typer.Option(min=1, help="Slices trained on each batch.")] = 4,
+    always: Annotated[
+        str,
+        typer.Option(help=f"Slices in every batch: {', '.join(ALWAYS)} (with the smallest)."),
+    ] = "largest",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Smaller slices learn from the largest.")
+    ] = False,
     learning_rate: Annotated[float, typer.Option(help="The highest.")] = 1e-3,
+    precision: Annotated[
+        str, typer.Option(help=f"{' or '.join(TRAINING_PRECISIONS)}, of products.")
+    ] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of shapes and batches.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -97,181 +134,124 @@ def train_supernet(
     """Trains a SuperPLM: one encoder that holds every shape of a space as a slice.
 
     Interrupted, it goes on from its last checkpoint when the same command is given again.
+    On several processes or machines: torchrun -m supernet.training, with the same options.
     """
     del json, version  # the frame around every command reads them
-    if objective != "kd":
-        raise InputError(f"--objective {objective} is not there: use kd")
-    settings = _settings(
-        steps, minutes, shapes_per_batch=shapes_per_batch, learning_rate=learning_rate, seed=seed
+    settings = settings_of(
+        steps,
+        minutes,
+        shapes_per_batch=shapes_per_batch,
+        always=always,
+        in_place=in_place,
+        batches_per_step=batches_per_step,
+        learning_rate=learning_rate,
+        precision=precision,
+        seed=seed,
     )
-    begins = _start(start)
-    rule = _depth_rule(depth_rule, begins)
-    read = read_bert_folder(teacher_folder(teacher))
-    shape = _largest(begins, largest, read)
-    chosen = load_space(space).clipped(shape)
-    check_heads(chosen, read.config.largest)
-    check_heads_of(shape, read.config.largest)
-    tokenizer = read_tokenizer_files(read.path)
-    check_tokenizer_files(tokenizer, read.config.vocab_size)
-    inputs = {"the folder of the teacher": read.path, "the folder of the corpus": Path(corpus)}
+    point = starting_point(
+        objective=objective,
+        teacher=teacher,
+        tokenizer=tokenizer,
+        space=space,
+        start=start,
+        largest=largest,
+        depth_rule=depth_rule,
+        attention_loss=attention_loss,
+    )
+    ordered = one_of("--channel-order", channel_order, ("importance", "teacher")) == "importance"
+    files = read_tokenizer_files(point.source)
+    check_tokenizer_files(files, point.config.vocab_size)
+    inputs = {"the folder of the teacher": point.source, "the folder of the corpus": Path(corpus)}
     check_apart(out, inputs)
-    length = DEFAULT_SEQUENCE_LENGTH if sequence_length is None else sequence_length
-    ready = ready_corpus(corpus, sequence_length, max_megabytes)
-    check_positions(ready.corpus.sequence_length if ready else length, read)
+    planned = SupernetRun(
+        point=point,
+        tokenizer=files,
+        ordered=ordered and point.start == "teacher",
+        settings=settings,
+        batch_size=batch_size,
+    )
+    text = _Text(corpus, sequence_length, max_megabytes)
+    with joined(device) as group:
+        claimed = group.first(lambda: _claim(out, planned, text, overwrite=overwrite))
+        finished = claimed is not None and claimed.text is None
+        if group.agree(float(finished)):
+            return _answer(out, group, finished_before=True)
+        folder = text.ready_path or out / CORPUS_FOLDER
+        tokens = claimed.text.corpus if claimed and claimed.text else load_corpus(folder)
+        with progress_line(settings) as on_step:
+            planned.train(out, tokens, folder, clock_s=time.monotonic, on_step=on_step, group=group)
+        if claimed is not None:
+            finish(claimed.folder)
+        return _answer(out, group)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """The options that say what is read."""
+
+    corpus: str
+    sequence_length: int | None
+    max_megabytes: float | None
+
+    @property
+    def ready_path(self) -> Path | None:
+        """The corpus's folder, where it is ready."""
+        path = Path(self.corpus)
+        return path if (path / CORPUS_FILE).exists() else None
+
+
+@dataclass(frozen=True)
+class _Claimed:
+    """The output folder, and its text; None if the folder was finished before."""
+
+    folder: OutputFolder
+    text: PreparedCorpus | None
+
+
+def _claim(out: Path, planned: SupernetRun, text: _Text, *, overwrite: bool) -> _Claimed:
+    """Reads and checks everything, and only then writes the request and the corpus."""
+    point = planned.point
+    asked = text.sequence_length
+    length = DEFAULT_SEQUENCE_LENGTH if asked is None else asked
+    ready = ready_corpus(text.corpus, text.sequence_length, text.max_megabytes)
+    check_positions(ready.corpus.sequence_length if ready else length, point.config, point.source)
     request = {
-        "teacher": read.sha256,
-        "tokenizer": {name: sha256_bytes(found) for name, found in tokenizer.items()},
-        "corpus": sha256_file(ready.path / CORPUS_FILE) if ready else corpus_identity(corpus),
-        "space": space_document(chosen),
-        "start": begins,
-        "largest": str(shape),
-        "depth_rule": rule,
+        **planned.request(),
+        "corpus": sha256_file(ready.path / CORPUS_FILE) if ready else corpus_identity(text.corpus),
         "sequence_length": ready.corpus.sequence_length if ready else length,
-        "max_megabytes": max_megabytes,
-        "batch_size": batch_size,
-        "settings": settings.to_json(),
+        "max_megabytes": text.max_megabytes,
     }
     files = (SUPERNET_FILE, WEIGHTS_FILE, LOG_FILE)
     folder = OutputFolder.claim(out, "train-supernet", request, files=files, overwrite=overwrite)
     if folder.state == "finished":
         (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # a crash may have left it
-        return supernet_answer(load_supernet(out), {}, finished_before=True)
-    # Everything is read and checked before anything is written.
-    text = ready or prepare(
-        corpus,
-        read.path,
+        return _Claimed(folder, None)
+    made = ready or prepare(
+        text.corpus,
+        point.source,
         out / CORPUS_FOLDER,
         sequence_length=length,
-        max_megabytes=max_megabytes,
+        max_megabytes=text.max_megabytes,
         overwrite=overwrite and folder.state == "new",
     )
-    check_corpus(text.corpus, read, tokenizer)
+    check_corpus(made.corpus, point.config, planned.tokenizer, point.source)
     # A corpus of the request before would be in the way of this one's, were it interrupted here.
-    stale = () if text.finished_before else (*CORPUS_FILES, REQUEST_FILE)
+    stale = () if made.finished_before else (*CORPUS_FILES, REQUEST_FILE)
     in_corpus = (f"{CORPUS_FOLDER}/{name}" for name in stale)
     folder.begin((*files, CHECKPOINT_FILE, *TOKENIZER_FILES, *in_corpus))
-    text.write()
-    planned = SupernetRun(
-        teacher=read,
-        tokenizer=tokenizer,
-        space=chosen,
-        largest=shape,
-        start=begins,
-        depth_rule=rule,
-        settings=settings,
-        batch_size=batch_size,
-    )
-    with progress_line(settings) as on_step:
-        planned.train(out, text.corpus, text.path, clock_s=time.monotonic, on_step=on_step)
-    _finish(folder)
-    return supernet_answer(load_supernet(out), last_log_row(out))
+    made.write()
+    return _Claimed(folder, made)
 
 
-def train_model(
-    *,
-    model: Annotated[Path, typer.Option(help="Folder of extract-model or train-model.")],
-    out: Annotated[Path, typer.Option(help="Folder of the trained encoder.")],
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help=f"Time to train instead; default {_DEFAULT_MINUTES:g}.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences of a batch.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The highest.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the batches.")] = 1,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
-    version: VersionOption = False,
-) -> Answer:
-    """Trains an encoder that was extracted from a SuperPLM further, from the same teacher.
-
-    Interrupted, it goes on from its last checkpoint when the same command is given again.
-    """
-    del json, version  # the frame around every command reads them
-    settings = _settings(steps, minutes, shapes_per_batch=1, learning_rate=learning_rate, seed=seed)
-    check_apart(out, {"the folder of what is trained": model})
-    student = load_student(model)
-    check_apart(out, {"the folder of the teacher": student.origin.teacher})
-    tokenizer = read_tokenizer_files(model)
-    request = {
-        "model": sha256_file(model / ENCODER_FILE),
-        "batch_size": batch_size,
-        "settings": settings.to_json(),
-    }
-    files = (*STUDENT_FILES, LOG_FILE)
-    folder = OutputFolder.claim(out, "train-model", request, files=files, overwrite=overwrite)
-    if folder.state == "finished":
-        return model_answer(out, load_student(out), {}, finished_before=True)
-    teacher, corpus = student.origin.read_teacher(), student.origin.read_corpus()
-    check_heads_of(student.encoder.architecture, teacher.config.largest)
-    folder.begin((*files, CHECKPOINT_FILE, *TOKENIZER_FILES))
-    planned = ModelRun(
-        student=student, tokenizer=tokenizer, settings=settings, batch_size=batch_size
-    )
-    with progress_line(settings) as on_step:
-        planned.train(out, teacher, corpus, clock_s=time.monotonic, on_step=on_step)
-    _finish(folder)
-    return model_answer(out, load_student(out), last_log_row(out))
+def _answer(out: Path, group: Group, *, finished_before: bool = False) -> Answer:
+    """What the first process says; the others say nothing."""
+    if not group.is_first:
+        raise typer.Exit
+    log = {} if finished_before else last_log_row(out)
+    return supernet_answer(load_supernet(out), log, finished_before=finished_before)
 
 
-def _settings(steps: int | None, minutes: float | None, **others: Any) -> TrainingSettings:
-    if steps is not None and minutes is not None:
-        raise InputError("--steps and --minutes say the same thing twice: leave one out")
-    if steps is None and minutes is None:
-        minutes = _DEFAULT_MINUTES
-    return TrainingSettings(steps=steps, minutes=minutes, **others)
-
-
-def _start(name: str) -> Start:
-    for start in STARTS:
-        if start == name:
-            return start
-    raise InputError(f"no --start {name!r}: use {' or '.join(STARTS)}")
-
-
-def _depth_rule(name: str | None, start: Start) -> DepthRule:
-    if name is None:
-        return "evenly-spaced" if start == "teacher" else "first"
-    for rule in DEPTH_RULES:
-        if rule == name:
-            return rule
-    raise InputError(f"no --depth-rule {name!r}: use {' or '.join(DEPTH_RULES)}")
-
-
-def _largest(start: Start, largest: str | None, teacher: BertFolder) -> Architecture:
-    """The SuperPLM's own shape."""
-    if largest is None:
-        return teacher.config.largest
-    shape = Architecture.parse(largest)
-    if start == "teacher" and shape != teacher.config.largest:
-        raise InputError(
-            f"--largest {shape} with --start teacher: it begins as the teacher, which is "
-            f"{teacher.config.largest}; leave --largest out, or use --start random"
-        )
-    return shape
-
-
-def ready_corpus(
-    corpus: str, sequence_length: int | None, max_megabytes: float | None
-) -> PreparedCorpus | None:
-    """The token corpus that `--corpus` names; None if it names text."""
-    path = Path(corpus)
-    if not (path / CORPUS_FILE).exists():
-        if path.is_dir():
-            raise InputError(
-                f"{path} holds no {CORPUS_FILE}: make it with prepare-corpus --out {path}"
-            )
-        return None
-    ready = PreparedCorpus.read(path)
-    length = ready.corpus.sequence_length
-    if max_megabytes is not None or sequence_length not in (None, length):
-        raise InputError(
-            f"the corpus in {path} is ready, with sequences of {length} tokens: leave out "
-            "--sequence-length and --max-megabytes, or make another with prepare-corpus"
-        )
-    return ready
-
-
-def _finish(folder: OutputFolder) -> None:
+def finish(folder: OutputFolder) -> None:
     """Marks a folder finished; until then its checkpoint is what a crash would leave."""
     folder.finish()
     (folder.path / CHECKPOINT_FILE).unlink(missing_ok=True)
@@ -280,8 +260,3 @@ def _finish(folder: OutputFolder) -> None:
 def train_supernet_main() -> None:
     """Runs `train-supernet`."""
     run(train_supernet, "train-supernet")
-
-
-def train_model_main() -> None:
-    """Runs `train-model`."""
-    run(train_model, "train-model")

@@ -112,13 +112,13 @@ def model_answer(
         for name, loss in step["held_out_loss"].items()
     ]
     lines = [
-        f"{student.encoder.architecture}: {_pace(step, log)}",
+        f"{student.architecture}: {_pace(step, log)}",
         text_table(("held-out loss", "before", "after"), rows),
         _last_line(out, finished_before=finished_before),
     ]
     data = {
         "model": str(out),
-        "architecture": str(student.encoder.architecture),
+        "architecture": str(student.architecture),
         **step,
         "tokens_per_s": log.get("tokens_per_s"),
         "finished_before": finished_before,

@@ -169,7 +169,11 @@ SPACE_TOML = (
     "ffn_size = [16, 32]\nnum_heads = [2]\nqkv_size = {per_head = 4}\n"
 )
 EVALUATIONS = [
-    Evaluation(Architecture(layers, 128, 256, 12, 180), HeldOutScore(0.25, 0.5), 0.125)
+    Evaluation(
+        Architecture(layers, 128, 256, 12, 180),
+        HeldOutScore({"scores": 0.25, "hidden": 0.5}),
+        0.125,
+    )
     for layers in (1, 2, 3)
 ]
 

@@ -29,7 +29,10 @@ class Fitness:
             raise KeyboardInterrupt
         self.scored.append(architecture)
         layers, hidden, ffn, _, qkv = architecture.row
-        return HeldOutScore(1 / layers + 64 / hidden, abs(math.log(ffn / 2 / hidden)) + 64 / qkv)
+        scores = 1 / layers + 64 / hidden
+        return HeldOutScore(
+            {"scores": scores, "hidden": abs(math.log(ffn / 2 / hidden)) + 64 / qkv}
+        )
 
 
 class Listed:
@@ -73,7 +76,7 @@ def test_each_architecture_is_scored_once_and_told_in_order() -> None:
 
 def test_what_is_known_is_told_but_not_scored_again() -> None:
     searcher, fitness = Listed(SHAPES[:3]), Fitness()
-    before = Evaluation(SHAPES[1], HeldOutScore(0.25, 0.5), 9.0)
+    before = Evaluation(SHAPES[1], HeldOutScore({"scores": 0.25, "hidden": 0.5}), 9.0)
     reported: list[Evaluation] = []
     proposed, _ = run_search(
         searcher, fitness, {SHAPES[1]: before}, evaluations=3, on_evaluation=reported.append
@@ -118,7 +121,9 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
 def test_an_evaluation_is_read_back_as_it_was_written() -> None:
     rng = np.random.default_rng(0)
     for shape in SHAPES:
-        score = HeldOutScore(*rng.exponential(size=2).tolist())
+        score = HeldOutScore(
+            dict(zip(("scores", "hidden"), rng.exponential(size=2).tolist(), strict=True))
+        )
         evaluation = Evaluation(shape, score, 0.1234)
         assert Evaluation.from_json(evaluation.to_json()) == evaluation
 

@@ -11,6 +11,7 @@ from autotinybert.errors import InputError, WorkError
 from search.fitness import slice_fitness
 from supernet.architecture import Architecture
 from supernet.held_out import HeldOutLoss
+from supernet.learner import Learner
 from supernet.supernet_folder import Supernet, load_supernet
 
 SHAPE = Architecture(2, 128, 256, 12, 180)
@@ -22,11 +23,11 @@ def supernet(supernet_folder: Path) -> Supernet:
 
 
 def test_a_slice_scores_its_loss_on_the_split_kept_for_the_search(supernet: Supernet) -> None:
-    teacher = supernet.origin.read_teacher().model()
-    split = supernet.origin.read_corpus().splits["search"]
-    held_out = HeldOutLoss(teacher, supernet.origin.variance, split, sequences=5)
+    corpus = supernet.origin.read_corpus()
+    objective = supernet.origin.read_objective(corpus)
+    held_out = HeldOutLoss(objective, corpus.splits["search"], sequences=5)
     score = slice_fitness(supernet, sequences=5)(SHAPE)
-    assert score == held_out(supernet.model, supernet.projection, SHAPE)
+    assert score == held_out(supernet.learner, SHAPE)
     assert math.isfinite(score.loss)
     assert score.loss > 0
 
@@ -45,7 +46,7 @@ def test_the_superplm_itself_scores_better_than_its_slices(supernet: Supernet) -
 def test_a_superplm_that_diverged_is_work_that_failed(supernet: Supernet) -> None:
     projection = torch.nn.Linear(192, 192)
     torch.nn.init.constant_(projection.weight, math.nan)
-    broken = dataclasses.replace(supernet, projection=projection)
+    broken = dataclasses.replace(supernet, learner=Learner(supernet.model, projection=projection))
     with pytest.raises(WorkError, match=rf"loss of {SHAPE} is nan: the SuperPLM in .* diverged"):
         slice_fitness(broken, sequences=4)(SHAPE)
 

@@ -451,7 +451,7 @@ def test_a_shortlist_that_could_not_be_measured_leaves_the_predictions(
 
 
 def candidate(name: str, loss: float, latency_ms: float = 5.0) -> Candidate:
-    score = HeldOutScore(loss, 0.0)
+    score = HeldOutScore({"hidden": loss})
     return Candidate(Evaluation(Architecture.parse(name), score, 0.1), latency_ms, latency_ms + 1)
 
 

@@ -30,10 +30,18 @@ SHAPES = [Architecture(layers, 128, 256, 12, 180) for layers in (3, 1, 4, 2)]
 LOSSES = (0.5, 0.75, 0.25, 0.25)
 
 
+def score_of(loss: float) -> HeldOutScore:
+    return HeldOutScore({"scores": loss / 3, "hidden": 2 * loss / 3})
+
+
 @pytest.fixture
 def result() -> SearchResult:
     candidates = [
-        Candidate(Evaluation(shape, HeldOutScore(loss / 3, 2 * loss / 3), 0.125), 5.1, 5.3)
+        Candidate(
+            Evaluation(shape, HeldOutScore({"scores": loss / 3, "hidden": 2 * loss / 3}), 0.125),
+            5.1,
+            5.3,
+        )
         for shape, loss in zip(SHAPES, LOSSES, strict=True)
     ]
     return SearchResult(candidates, 12.0, "p50", {"method": "evolved", "unverified": False})
@@ -130,7 +138,10 @@ def test_a_journal_of_something_else_is_refused_by_line(
 ) -> None:
     with Journal(tmp_path / JOURNAL_FILE) as journal:
         journal.append(
-            {"kind": "evaluation", **Evaluation(SHAPES[0], HeldOutScore(1, 1), 1).to_json()}
+            {
+                "kind": "evaluation",
+                **Evaluation(SHAPES[0], HeldOutScore({"hidden": 1}), 1).to_json(),
+            }
         )
         journal.append(record)
         with pytest.raises(DamagedFileError, match="line 2 is no evaluation"):

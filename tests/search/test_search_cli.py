@@ -20,6 +20,8 @@ from search.result import load_search
 from search.search_cli import search_architecture
 from search.searching import searched_space
 from supernet.architecture import from_matrix, to_matrix
+from supernet.learner import Learner
+from supernet.model import SuperPLM
 from supernet.space import kd_space
 from supernet.space_file import space_document
 from supernet.supernet_folder import load_supernet
@@ -360,7 +362,7 @@ def test_of_several_precisions_one_is_chosen(
         (("--speedup", 7, "--budget-statistic", "p95"), "the profile has no p95 of BERT-base"),
         ((*BUDGET, "--threads", 4), "threads 4 was not profiled; this predictor has"),
         ((*BUDGET, "--space", "mlm"), "holds no shape of space mlm: head size begins at 64"),
-        ((*BUDGET, "--space", "hf-native"), "space hf-native has 1, 2, 3"),
+        ((*BUDGET, "--space", "hf-native"), "slices have 1, 2, 3"),
         ((*BUDGET, "--space", "bert"), "no space 'bert': use kd, mlm, hf-native"),
         ((*BUDGET, "--evaluations", 0), "--evaluations"),
         ((*BUDGET, "--sequences", 0), "--sequences"),
@@ -408,8 +410,8 @@ def test_a_space_of_ones_own_is_searched_as_it_is(search: Cli, tmp_path: Path) -
     [
         ({"hidden_size": [256, 512]}, "holds no shape of space mine: hidden_size begins at 256"),
         ({"num_layers": [12]}, "holds no shape of space mine: num_layers begins at 12"),
-        ({"num_heads": [4], "qkv_size": [60]}, "space mine has 4 heads, the teacher 12"),
-        ({"num_heads": [6, 12]}, "space mine has 6, 12 heads, the teacher 12"),
+        ({"num_heads": [4], "qkv_size": [60]}, "slices have 4 heads, the teacher 12"),
+        ({"num_heads": [6, 12]}, "slices have 6, 12 heads, the teacher 12"),
         ({"ffn_size": []}, "ffn_size has no value"),
         ({"hidden_size": [16, 32]}, "the predictor answers for nothing in space mine"),
     ],
@@ -446,7 +448,7 @@ def test_a_space_of_anothers_that_has_the_name_of_ours_is_not_taken_for_it(
                 supernet.model.config.largest, hidden_size=own.hidden_sizes[-1]
             ),
         )
-        small = dataclasses.replace(supernet, space=own, model=type(supernet.model)(config))
+        small = dataclasses.replace(supernet, space=own, learner=Learner(SuperPLM(config)))
         found = searched_space(small, None)
         assert space_document(found) == space_document(own)
 

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from autotinybert.command import run_command
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.cli import extract_model
 from supernet.elastic import DepthRule
 from supernet.encoder import Encoder
@@ -173,14 +174,14 @@ def make_superplm() -> Callable[..., SuperPLM]:
 
 
 @pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Input ids and mask, int64 `[3, 11]`; two sequences are padded."""
+def batch() -> Batch:
+    """Three sequences of up to 11 tokens; two of them are padded."""
     rng = np.random.default_rng(0)
     input_ids = torch.from_numpy(rng.integers(0, 100, (3, 11)))
     mask = torch.ones(3, 11, dtype=torch.long)
     mask[1, 7:] = 0
     mask[2, 3:] = 0
-    return input_ids, mask
+    return Batch(input_ids, mask)
 
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supernet.cli import extract_model
-from supernet.training_cli import train_model
+from supernet.train_model_cli import train_model
 
 Cli = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]

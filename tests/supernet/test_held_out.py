@@ -8,13 +8,16 @@ import torch
 from torch import nn
 
 from supernet.architecture import Architecture
+from supernet.batch import as_batch
 from supernet.corpus import TokenSplit
-from supernet.held_out import HeldOutLoss, as_batch
+from supernet.distillation import Distillation, Teacher
+from supernet.held_out import HeldOutLoss
+from supernet.learner import Learner
 from supernet.model import SuperPLM
-from supernet.objectives import TeacherVariance
+from supernet.objectives import ObjectiveSpec
 
 MakeSuperPLM = Callable[..., SuperPLM]
-UNIT = TeacherVariance(scores=2.0, hidden=0.5)
+UNIT = ObjectiveSpec(name="kd", attention="scores", units={"scores": 2.0, "hidden": 0.5})
 SMALL = Architecture(3, 16, 20, 4, 12)
 
 
@@ -27,6 +30,10 @@ def split_of(count: int) -> TokenSplit:
     return TokenSplit(input_ids, lengths)
 
 
+def distil(teacher: SuperPLM) -> Distillation:
+    return Distillation(Teacher(teacher), UNIT)
+
+
 def projection() -> nn.Linear:
     torch.manual_seed(0)
     return nn.Linear(24, 24)
@@ -37,7 +44,8 @@ def test_a_batch_of_a_split_is_trimmed_and_masked() -> None:
         np.array([[2, 5, 3, 0, 0], [2, 6, 7, 3, 0]], dtype=np.int32),
         np.array([3, 4], dtype=np.int32),
     )
-    input_ids, mask = as_batch(split, np.array([1, 0]))
+    input_ids, mask, types = as_batch(split, np.array([1, 0]))
+    assert types is None
     assert input_ids.dtype == mask.dtype == torch.long
     assert input_ids.tolist() == [[2, 6, 7, 3], [2, 5, 3, 0]]
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
@@ -51,24 +59,24 @@ def test_the_teacher_itself_scores_nothing_and_a_stranger_something(
     with torch.no_grad():
         identity.weight.copy_(torch.eye(24))
         identity.bias.zero_()
-    held_out = HeldOutLoss(teacher, UNIT, split_of(40))
-    assert held_out(teacher, identity).loss < 1e-6
-    stranger = held_out(make_superplm(seed=1), identity)
-    assert stranger.loss == stranger.scores + stranger.hidden
-    assert min(stranger.scores, stranger.hidden) > 0.01
+    held_out = HeldOutLoss(distil(teacher), split_of(40))
+    assert held_out(Learner(teacher, projection=identity)).loss < 1e-6
+    stranger = held_out(Learner(make_superplm(seed=1), projection=identity))
+    assert stranger.loss == stranger.terms["scores"] + stranger.terms["hidden"]
+    assert min(stranger.terms.values()) > 0.01
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 40])
 def test_the_score_does_not_depend_on_the_size_of_batches(
     make_superplm: MakeSuperPLM, batch_size: int
 ) -> None:
-    teacher, student = make_superplm(seed=0), make_superplm(seed=1)
+    teacher = make_superplm(seed=0)
+    student = Learner(make_superplm(seed=1), projection=projection())
     scores = [
-        HeldOutLoss(teacher, UNIT, split_of(40), batch_size=size)(student, projection(), SMALL)
+        HeldOutLoss(distil(teacher), split_of(40), batch_size=size)(student, SMALL)
         for size in (batch_size, 16)
     ]
-    assert scores[0].scores == pytest.approx(scores[1].scores, rel=1e-5)
-    assert scores[0].hidden == pytest.approx(scores[1].hidden, rel=1e-5)
+    assert scores[0].terms == pytest.approx(scores[1].terms, rel=1e-5)
 
 
 @pytest.mark.parametrize(("count", "used"), [(5, 5), (64, 64), (65, 64), (1000, 64)])
@@ -79,7 +87,7 @@ def test_sequences_are_taken_evenly_from_the_whole_split(
     teacher = make_superplm()
     teacher.register_forward_pre_hook(lambda _, given: seen.extend(given[0].tolist()))
     split = split_of(count)
-    HeldOutLoss(teacher, UNIT, split, sequences=64, batch_size=10)
+    HeldOutLoss(distil(teacher), split, sequences=64, batch_size=10)
     assert len(seen) == used
     rows = split.input_ids.tolist()
     places = sorted(rows.index(row + [0] * (12 - len(row))) for row in seen)
@@ -88,7 +96,7 @@ def test_sequences_are_taken_evenly_from_the_whole_split(
 
 
 def test_scoring_leaves_no_gradients_and_changes_nothing(make_superplm: MakeSuperPLM) -> None:
-    teacher, student = make_superplm(seed=0), make_superplm(seed=1)
-    held_out, layer = HeldOutLoss(teacher, UNIT, split_of(9)), projection()
-    assert held_out(student, layer, SMALL) == held_out(student, layer, SMALL)
-    assert all(parameter.grad is None for parameter in (*student.parameters(), layer.weight))
+    student = Learner(make_superplm(seed=1), projection=projection())
+    held_out = HeldOutLoss(distil(make_superplm(seed=0)), split_of(9))
+    assert held_out(student, SMALL) == held_out(student, SMALL)
+    assert all(parameter.grad is None for parameter in student.parameters())

@@ -21,7 +21,7 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
 
 def assert_equal(found: BertFolder, peer: Any, batch: Batch) -> None:
     """Our encoder gives what transformers' gives, wherever there is a token."""
-    input_ids, mask = batch
+    input_ids, mask, _ = batch
     segments = torch.zeros_like(input_ids)
     segments[:, 5:] = 1
     with torch.no_grad():

@@ -3,13 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.importance import channel_order, reorder
 from supernet.model import SuperPLM
-
-Batch = tuple[Tensor, Tensor]
 
 
 def test_an_ordered_encoder_computes_what_it_computed_in_another_order(
@@ -55,7 +53,6 @@ def test_channels_that_nothing_reads_come_last(
 
 def test_padding_does_not_count(make_superplm: Callable[..., SuperPLM], batch: Batch) -> None:
     model = make_superplm()
-    input_ids, mask = batch
-    other = torch.where(mask.bool(), input_ids, 7)
-    first, second = channel_order(model, [batch]), channel_order(model, [(other, mask)])
+    other = batch._replace(input_ids=torch.where(batch.mask.bool(), batch.input_ids, 7))
+    first, second = channel_order(model, [batch]), channel_order(model, [other])
     assert torch.equal(first.hidden, second.hidden)

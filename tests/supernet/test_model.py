@@ -51,7 +51,7 @@ def test_the_whole_superplm_equals_hugging_face_bert(
     model = make_superplm(square)
     peer = hugging_face_bert(square)
     peer.load_state_dict(model.state_dict(), strict=False)
-    input_ids, mask = batch
+    input_ids, mask, _ = batch
     segments = torch.zeros_like(input_ids)
     segments[:, 5:] = 1
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_a_slice_equals_a_hugging_face_bert_that_holds_its_weights(
             large = large[:, rows]
         cut[name] = large[tuple(slice(extent) for extent in value.shape)]
     peer.load_state_dict(cut, strict=False)
-    input_ids, mask = batch
+    input_ids, mask, _ = batch
     with torch.no_grad():
         ours = model(input_ids, mask, architecture=small).last_hidden_state
         theirs = peer(input_ids=input_ids, attention_mask=mask).last_hidden_state
@@ -116,7 +116,7 @@ def test_padding_does_not_change_what_tokens_become(
     make_superplm: MakeSuperPLM, batch: Batch
 ) -> None:
     model = make_superplm()
-    input_ids, mask = batch
+    input_ids, mask, _ = batch
     with torch.no_grad():
         padded = model(input_ids, mask).last_hidden_state[2, :3]
         alone = model(input_ids[2:, :3], mask[2:, :3]).last_hidden_state[0]

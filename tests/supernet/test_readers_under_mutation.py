@@ -86,7 +86,9 @@ def model_picture(folder: Path) -> object:
 
 def supernet_picture(folder: Path) -> object:
     found = load_supernet(folder)
-    return picture([found.model.config, found.space.size, found.origin.teacher_sha256])
+    origin = found.origin
+    kept = (origin.objective.to_json(), origin.teacher_sha256, found.learner.task_head)
+    return picture([found.model.config, found.space.size, *kept])
 
 
 def make_encoder() -> Encoder:

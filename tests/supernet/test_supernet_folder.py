@@ -32,10 +32,10 @@ def resigned(folder: Path, **changes: Any) -> Path:
 
 def losses_of(found: Supernet) -> dict[str, float]:
     """The held-out losses that were written down, taken again from what was read."""
-    teacher, corpus = found.origin.read_teacher(), found.origin.read_corpus()
-    held_out = HeldOutLoss(teacher.model(), found.origin.variance, corpus.splits["search"])
+    corpus = found.origin.read_corpus()
+    held_out = HeldOutLoss(found.origin.read_objective(corpus), corpus.splits["search"])
     return {
-        name: held_out(found.model, found.projection, Architecture.parse(name)).loss
+        name: held_out(found.learner, Architecture.parse(name)).loss
         for name in found.document["training"]["held_out_losses"]
     }
 
@@ -56,8 +56,7 @@ def test_saving_what_was_read_gives_the_same_bytes(supernet: Path, tmp_path: Pat
     other.mkdir()
     save_supernet(
         other,
-        found.model,
-        found.projection,
+        found.learner,
         found.space,
         found.origin,
         found.document["training"],
@@ -142,7 +141,7 @@ def test_a_folder_without_a_finished_superplm_says_what_to_do(
     ("changes", "message"),
     [
         ({"kind": "sandwich"}, "is no superplm: train it again"),
-        ({"schema_version": 2}, "schema version 2, this version reads up to 1"),
+        ({"schema_version": 3}, "schema version 3, this version reads up to 2"),
         ({"architecture": "big"}, "holds no SuperPLM"),
         ({"architecture": "3-24-48-4-20"}, "holds no SuperPLM"),
         ({"architecture": None}, "holds no SuperPLM"),
@@ -164,5 +163,5 @@ def test_a_document_of_another_kind_or_version_is_refused(
 
 def test_the_projection_was_trained_with_the_superplm(supernet: Path) -> None:
     found = load_supernet(supernet)
-    assert found.projection.weight.shape == (24, 24)
-    assert set(found.projection.weight.flatten().tolist()) != {0.0, 1.0}
+    assert found.learner.head_tensors()["projection.weight"].shape == (24, 24)
+    assert set(found.learner.head_tensors()["projection.weight"].flatten().tolist()) != {0.0, 1.0}

@@ -10,7 +10,7 @@ import pytest
 
 from supernet.cli import extract_model
 from supernet.student_folder import load_student
-from supernet.training_cli import train_model
+from supernet.train_model_cli import train_model
 
 Cli = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -55,7 +55,7 @@ def test_what_it_needs_and_has_changed_or_gone_is_named(
     (tmp_path / "moved").rename(supernet)
     shutil.rmtree(teacher)
     assert "the teacher that was distilled from" in refused(train_model, *request)
-    (student / "projection.safetensors").unlink()
+    (student / "heads.safetensors").unlink()
     assert "encoder without its teacher" in refused(train_model, *request)
     assert not (tmp_path / "out").exists()
 
@@ -66,7 +66,7 @@ def test_a_slice_with_fewer_heads_than_the_teacher_cannot_be_trained(
     slice_ = ("--supernet", supernet, "--architecture", "2-16-16-1-4")
     assert cli(extract_model, *slice_, "--out", tmp_path / "slice")[0] == 0
     request = ("--model", tmp_path / "slice", "--steps", 2)
-    assert "2-16-16-1-4 has 1 heads, the teacher 4" in refused(
+    assert "slices have 1 heads, the teacher 4" in refused(
         train_model, *request, "--out", tmp_path / "out"
     )
     assert not (tmp_path / "out").exists()

@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autotinybert.errors import DamagedFileError, InputError, WorkError
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.checkpoint import restore_checkpoint, save_checkpoint
+from supernet.distillation import Distillation, Teacher
+from supernet.learner import Learner
 from supernet.model import SuperPLM
-from supernet.objectives import TeacherVariance
+from supernet.objectives import ObjectiveSpec
 from supernet.space import Space
 from supernet.training import (
     StepReport,
     TrainingSettings,
     TrainingState,
-    shapes_of_step,
+    shapes_of_batch,
     train,
 )
 
@@ -33,15 +36,15 @@ SPACE = Space(
     qkv_rule="free",
     qkv_sizes=(8, 16, 32),
 )
-UNIT = TeacherVariance(scores=1.0, hidden=1.0)
+UNIT = ObjectiveSpec(name="kd", attention="scores", units={"scores": 1.0, "hidden": 1.0})
 MakeSuperPLM = Callable[..., SuperPLM]
 
 
-def batch_of(step: int) -> tuple[Tensor, Tensor]:
+def batch_of(step: int) -> Batch:
     rng = np.random.default_rng(step % 4)
     mask = torch.ones(4, 9, dtype=torch.long)
     mask[1, 5:] = 0
-    return torch.from_numpy(rng.integers(0, 100, (4, 9))), mask
+    return Batch(torch.from_numpy(rng.integers(0, 100, (4, 9))), mask)
 
 
 def fresh_state(make: MakeSuperPLM, seed: int = 1) -> TrainingState:
@@ -49,7 +52,7 @@ def fresh_state(make: MakeSuperPLM, seed: int = 1) -> TrainingState:
     with torch.no_grad():
         projection.weight.copy_(torch.eye(24))
         projection.bias.zero_()
-    return TrainingState(make(seed=seed), projection)
+    return TrainingState(Learner(make(seed=seed), projection=projection))
 
 
 def run(
@@ -63,10 +66,9 @@ def run(
     ticks = clock or itertools.count(0.0, 0.25)
     train(
         state,
-        teacher,
-        UNIT,
+        Distillation(Teacher(teacher), UNIT),
         batch_of,
-        lambda step: shapes_of_step(SPACE, LARGEST, settings, step),
+        lambda step: shapes_of_batch(SPACE, LARGEST, settings, step),
         settings,
         clock_s=lambda: next(ticks),
         on_step=on_step,
@@ -148,10 +150,10 @@ def test_every_step_trains_the_largest_and_as_many_others_as_asked() -> None:
     settings = TrainingSettings(steps=10, shapes_per_batch=5, seed=1)
     drawn = set()
     for step in range(50):
-        shapes = shapes_of_step(SPACE, LARGEST, settings, step)
+        shapes = shapes_of_batch(SPACE, LARGEST, settings, step)
         assert shapes[0] == LARGEST
         assert len(shapes) == 5
-        assert shapes == shapes_of_step(SPACE, LARGEST, settings, step)
+        assert shapes == shapes_of_batch(SPACE, LARGEST, settings, step)
         drawn.update(shapes[1:])
     assert len(drawn) > 0.9 * SPACE.size, "all of the space is reached"
 
@@ -159,7 +161,7 @@ def test_every_step_trains_the_largest_and_as_many_others_as_asked() -> None:
 def test_a_loss_that_is_no_number_ends_the_training(make_superplm: MakeSuperPLM) -> None:
     state = fresh_state(make_superplm)
     with torch.no_grad():
-        state.projection.bias.fill_(float("inf"))
+        state.learner.get_parameter("projection.bias").fill_(float("inf"))
     with pytest.raises(WorkError, match=r"at step 1: try a lower --learning-rate"):
         run(state, make_superplm(seed=0), TrainingSettings(steps=5))
 
@@ -167,24 +169,23 @@ def test_a_loss_that_is_no_number_ends_the_training(make_superplm: MakeSuperPLM)
 def test_slices_do_not_touch_what_they_do_not_hold(make_superplm: MakeSuperPLM) -> None:
     teacher, state = make_superplm(seed=0), fresh_state(make_superplm)
     small = Architecture(1, 8, 16, 4, 8)
-    before = {name: value.clone() for name, value in state.student.state_dict().items()}
+    before = {name: value.clone() for name, value in state.learner.student.state_dict().items()}
     settings = TrainingSettings(steps=3, weight_decay=0.0)
     train(
         state,
-        teacher,
-        UNIT,
+        Distillation(Teacher(teacher), UNIT),
         batch_of,
         lambda _: [small],
         settings,
         clock_s=iter(np.arange(100.0)).__next__,
     )
     name = "encoder.layer.5.intermediate.dense.weight"
-    after = state.student.state_dict()[name]
+    after = state.learner.student.state_dict()[name]
     assert not torch.equal(after[:16, :8], before[name][:16, :8])
     assert torch.equal(after[16:], before[name][16:])
     assert torch.equal(after[:, 8:], before[name][:, 8:])
     untouched = "encoder.layer.0.output.dense.weight"
-    assert torch.equal(state.student.state_dict()[untouched], before[untouched])
+    assert torch.equal(state.learner.student.state_dict()[untouched], before[untouched])
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_a_damaged_checkpoint_is_refused(
     path = tmp_path / "checkpoint.safetensors"
     if damage == "of another model":
         other = make_superplm(Architecture(2, 8, 8, 2, 8))
-        save_checkpoint(path, TrainingState(other, nn.Linear(8, 24)))
+        save_checkpoint(path, TrainingState(Learner(other, projection=nn.Linear(8, 24))))
     elif damage == "torn":
         save_checkpoint(path, fresh_state(make_superplm))
         path.write_bytes(path.read_bytes()[:-100])

@@ -15,11 +15,11 @@ from supernet.checkpoint import CHECKPOINT_FILE
 from supernet.cli import export_model, extract_model
 from supernet.corpus import load_corpus
 from supernet.corpus_cli import prepare_corpus_command
-from supernet.huggingface import read_bert_folder
-from supernet.space_file import load_space
 from supernet.supernet_folder import LOG_FILE, SUPERNET_FILE, WEIGHTS_FILE, load_supernet
+from supernet.train_model_cli import train_model
 from supernet.training import StepReport, TrainingSettings
-from supernet.training_cli import train_model, train_supernet
+from supernet.training_cli import train_supernet
+from supernet.training_request import starting_point
 from supernet.training_runs import SupernetRun
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -113,8 +113,6 @@ def interrupted(out: Path) -> None:
 
 def leave_checkpoint(options: Options, folder: Path) -> None:
     """Trains three steps of what the options ask for, 1000 seconds each, and is interrupted."""
-    teacher, space = Path(str(options["--teacher"])), str(options["--space"])
-    read = read_bert_folder(teacher)
     ticks = itertools.count(0.0, 1000.0)
 
     def on_step(report: StepReport) -> None:
@@ -122,12 +120,18 @@ def leave_checkpoint(options: Options, folder: Path) -> None:
             raise KeyboardInterrupt
 
     run = SupernetRun(
-        teacher=read,
+        point=starting_point(
+            objective="kd",
+            teacher=str(options["--teacher"]),
+            tokenizer=None,
+            space=str(options["--space"]),
+            start=None,
+            largest=None,
+            depth_rule=None,
+            attention_loss="auto",
+        ),
         tokenizer={},
-        space=load_space(space),
-        largest=read.config.largest,
-        start="teacher",
-        depth_rule="evenly-spaced",
+        ordered=True,
         settings=TrainingSettings(steps=6),
         batch_size=8,
     )
@@ -182,7 +186,7 @@ def test_a_superplm_of_another_shape_is_trained_from_random_weights(
     assert (answer["architecture"], answer["depth_rule"]) == ("4-32-20-4-16", "first")
     assert answer["space_size"] == 3 * 3 * 1 * 2, "FFN sizes and QKV sizes above its own are cut"
     found = load_supernet(tmp_path / "out")
-    assert found.projection.weight.shape == (24, 32)
+    assert found.learner.head_tensors()["projection.weight"].shape == (24, 32)
     request = ("--supernet", tmp_path / "out", "--architecture", "4-32-20-4-16")
     assert cli(extract_model, *request, "--out", tmp_path / "slice")[0] == 0
     further = ("--model", tmp_path / "slice", "--steps", 2, "--out", tmp_path / "model")

@@ -39,7 +39,19 @@ SPACE = (
         ({"--space": "atlantis"}, "no space 'atlantis'"),
         ({"--space": "kd"}, "holds no shape of space kd: hidden_size begins at 128"),
         ({"--space": "mlm"}, "holds no shape of space mlm"),
-        ({"--objective": "mlm"}, "--objective mlm is not there: use kd"),
+        ({"--objective": "nsp"}, "no --objective 'nsp': use kd or mlm or task"),
+        ({"--objective": "task"}, "has no classifier on it"),
+        ({"--teacher": None}, "--objective kd needs a --teacher"),
+        ({"--tokenizer": "."}, "--teacher brings its own tokenizer"),
+        (
+            {"--teacher": None, "--objective": "mlm", "--start": "teacher"},
+            "--start teacher without a --teacher",
+        ),
+        ({"--attention-loss": "x"}, "no --attention-loss 'x': use scores or relations"),
+        ({"--channel-order": "x"}, "no --channel-order 'x': use importance or teacher"),
+        ({"--always": "x"}, "no always 'x': use largest, sandwich, none"),
+        ({"--precision": "fp8"}, "no precision 'fp8': use fp32, bf16"),
+        ({"--device": "tpu"}, "no --device 'tpu': use auto, cpu or cuda"),
         ({"--minutes": 5}, "--steps and --minutes say the same thing twice"),
         ({"--steps": None, "--minutes": 0}, "minutes must be above 0, not 0"),
         ({"--steps": None, "--minutes": "nan"}, "minutes must be above 0, not nan"),
@@ -53,7 +65,10 @@ SPACE = (
         ({"--depth-rule": "x"}, "no --depth-rule 'x': use evenly-spaced or first"),
         ({"--largest": "2-24-48-4-24"}, "--largest 2-24-48-4-24 with --start teacher"),
         ({"--largest": "big", "--start": "random"}, "'big' is no architecture"),
-        ({"--largest": "2-24-48-8-48", "--start": "random"}, "has 8 heads, the teacher 4"),
+        (
+            {"--space": "two-heads.toml", "--attention-loss": "scores"},
+            "slices have 2 heads, the teacher 4",
+        ),
         ({"--largest": "2-4-48-4-24", "--start": "random"}, "hidden_size begins at 8"),
         ({"--sequence-length": 65}, "sequences of 65 tokens are too long for the teacher"),
         ({"--sequence-length": 4}, "sequence length 4 must be from 8"),
@@ -65,6 +80,9 @@ SPACE = (
 def test_a_wrong_request_for_a_superplm_is_one_line_and_nothing_is_written(
     refused: Refused, options: Options, tmp_path: Path, changes: Options, message: str
 ) -> None:
+    if changes.get("--space") == "two-heads.toml":
+        changes = {**changes, "--space": tmp_path / "two-heads.toml"}
+        (tmp_path / "two-heads.toml").write_text(SPACE.format(2, 24, 2, 8))
     assert message in refused(train_supernet, *typed({**options, **changes}))
     assert not (tmp_path / "out").exists()
 
@@ -72,7 +90,6 @@ def test_a_wrong_request_for_a_superplm_is_one_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ((2, 24, 2, 8), "has 2 heads, the teacher 4: attention scores are compared head by head"),
         ((4, 24, 4, 8), "num_layers begins at 4 there, and the SuperPLM ends at 3"),
         ((2, 32, 4, 8), "hidden_size begins at 32 there, and the SuperPLM ends at 24"),
         ((2, 24, 4, 28), "qkv_size begins at 28 there, and the SuperPLM ends at 24"),

@@ -14,12 +14,11 @@ from supernet.architecture import Architecture
 from supernet.checkpoint import CHECKPOINT_FILE
 from supernet.corpus_preparation import prepare_corpus
 from supernet.encoder import WEIGHTS_FILE as ENCODER_WEIGHTS
-from supernet.huggingface import read_bert_folder
-from supernet.space_file import load_space
-from supernet.student_folder import PROJECTION_FILE, load_student
+from supernet.student_folder import HEADS_FILE, load_student
 from supernet.supernet_folder import WEIGHTS_FILE, load_supernet
 from supernet.tokenizer_files import read_tokenizer_files
 from supernet.training import StepReport, TrainingSettings
+from supernet.training_request import starting_point
 from supernet.training_runs import ModelRun, SupernetRun
 
 TEACHER = Architecture(3, 24, 48, 4, 24)
@@ -42,12 +41,18 @@ def stop_at(step: int | None) -> Callable[[StepReport], None]:
 @pytest.fixture
 def run(teacher: Path, space_file: Path) -> SupernetRun:
     return SupernetRun(
-        teacher=read_bert_folder(teacher),
+        point=starting_point(
+            objective="kd",
+            teacher=str(teacher),
+            tokenizer=None,
+            space=str(space_file),
+            start=None,
+            largest=None,
+            depth_rule="evenly-spaced",
+            attention_loss="auto",
+        ),
         tokenizer=read_tokenizer_files(teacher),
-        space=load_space(str(space_file)),
-        largest=TEACHER,
-        start="teacher",
-        depth_rule="evenly-spaced",
+        ordered=True,
         settings=TrainingSettings(steps=7, seed=2),
         batch_size=8,
     )
@@ -81,7 +86,7 @@ def train(teacher: Path, text: Path, tmp_path: Path) -> Train:
 def test_a_superplm_that_was_interrupted_twice_has_the_bytes_of_an_unbroken_one(
     run: SupernetRun, train: Train, start: Any
 ) -> None:
-    run = replace(run, start=start)
+    run = replace(run, point=replace(run.point, start=start))
     unbroken = train(run, "unbroken")
     for stop in (3, 6):
         with pytest.raises(StoppedError):
@@ -109,8 +114,10 @@ def test_the_seed_decides_the_weights(run: SupernetRun, train: Train) -> None:
 
 
 def test_a_space_of_one_shape_is_trained_and_shown(run: SupernetRun, train: Train) -> None:
-    alone = replace(run.space, num_layers=(2,), hidden_sizes=(8,), ffn_sizes=(16,), qkv_sizes=(8,))
-    found = load_supernet(train(replace(run, space=alone), "out"))
+    alone = replace(
+        run.point.space, num_layers=(2,), hidden_sizes=(8,), ffn_sizes=(16,), qkv_sizes=(8,)
+    )
+    found = load_supernet(train(replace(run, point=replace(run.point, space=alone)), "out"))
     assert list(found.document["training"]["held_out_losses"]) == [str(TEACHER), "2-8-16-4-8"]
 
 
@@ -171,7 +178,7 @@ def test_a_model_that_was_interrupted_has_the_bytes_of_an_unbroken_one(
         train_student(student, tmp_path / "broken", stop=4)
     assert (tmp_path / "broken" / CHECKPOINT_FILE).exists()
     broken = train_student(student, tmp_path / "broken")
-    for name in (ENCODER_WEIGHTS, PROJECTION_FILE):
+    for name in (ENCODER_WEIGHTS, HEADS_FILE):
         assert (broken / name).read_bytes() == (unbroken / name).read_bytes()
     steps = [load_student(folder).history[-1] for folder in (unbroken, broken)]
     for key in ("held_out_loss_before", "held_out_loss", "steps"):
@@ -182,7 +189,7 @@ def test_training_leaves_the_student_that_it_began_with_as_it_was(
     student: Path, tmp_path: Path
 ) -> None:
     found = load_student(student)
-    weight = found.projection.weight.detach().clone()
+    weight = found.learner.head_tensors()["projection.weight"].clone()
     ModelRun(
         student=found,
         tokenizer={},
@@ -194,8 +201,8 @@ def test_training_leaves_the_student_that_it_began_with_as_it_was(
         found.origin.read_corpus(),
         clock_s=itertools.count(0.0, 1.0).__next__,
     )
-    assert found.projection.weight.equal(weight)
+    assert found.learner.head_tensors()["projection.weight"].equal(weight)
     trained = load_student(tmp_path)
-    assert not trained.projection.weight.equal(weight)
+    assert not trained.learner.head_tensors()["projection.weight"].equal(weight)
     assert [step["did"] for step in trained.history] == ["extract-model", "train-model"]
     assert json.loads(json.dumps(trained.history[-1])) == trained.history[-1]
