@@ -28,6 +28,18 @@ HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 SPAN_LABELS = ("start", "end")
 
 
+def head_kind(value: object) -> HeadKind:
+    """A kind of head, as a file names it.
+
+    Raises:
+        InputError: if there is no such kind.
+    """
+    for kind in HEAD_KINDS:
+        if kind == value:
+            return kind
+    raise InputError(f"no head {value!r}: use {', '.join(HEAD_KINDS)}")
+
+
 def head_shapes(kind: HeadKind, hidden_size: int, num_labels: int) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a head's weights; linear weights are `[out, in]`."""
     d, n = hidden_size, num_labels
@@ -60,8 +72,7 @@ class Head:
     weights: Mapping[str, FloatArray]
 
     def __post_init__(self) -> None:
-        if self.kind not in HEAD_KINDS:
-            raise InputError(f"no head {self.kind!r}: use {', '.join(HEAD_KINDS)}")
+        head_kind(self.kind)
         fitting = {"classification": len(self.labels) >= 2, "regression": len(self.labels) == 1}
         if not fitting.get(self.kind, self.labels == SPAN_LABELS):
             raise InputError(f"a {self.kind} head cannot have the labels {list(self.labels)}")

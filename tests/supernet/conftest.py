@@ -29,6 +29,7 @@ from supernet.architecture import Architecture
 from supernet.cli import extract_model
 from supernet.elastic import DepthRule
 from supernet.encoder import Encoder
+from supernet.heads import SPAN_LABELS, Head, HeadKind, head_shapes
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.onnx_graph import INPUT_NAMES
 from supernet.training_cli import train_supernet
@@ -123,16 +124,47 @@ def torch_encoder() -> Callable[..., npt.NDArray[np.float32]]:
     return _torch_encoder
 
 
+HEAD_LABELS: dict[HeadKind, tuple[str, ...]] = {
+    "classification": ("no", "yes", "not said"),
+    "regression": ("score",),
+    "span": SPAN_LABELS,
+}
+
+
+def _random_head(kind: HeadKind, hidden_size: int, seed: int) -> Head:
+    rng = np.random.default_rng((seed, hidden_size))
+    labels = HEAD_LABELS[kind]
+    shapes = head_shapes(kind, hidden_size, len(labels))
+    weights = {
+        name: rng.normal(0, 0.08, shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    return Head(kind, labels, weights)
+
+
+@pytest.fixture(scope="session")
+def random_head() -> Callable[..., Head]:
+    return _random_head
+
+
 @pytest.fixture(scope="session")
 def random_encoder() -> Callable[..., Encoder]:
-    """Makes an encoder from an architecture or its id."""
+    """Makes an encoder from an architecture or its id, with a head if a kind is named."""
 
     def make(
-        architecture: Architecture | str, *, seed: int = 1, layer_norm_epsilon: float = 1e-12
+        architecture: Architecture | str,
+        *,
+        seed: int = 1,
+        layer_norm_epsilon: float = 1e-12,
+        head: HeadKind | None = None,
     ) -> Encoder:
         if isinstance(architecture, str):
             architecture = Architecture.parse(architecture)
-        return Encoder(architecture, _random_weights(architecture, seed), layer_norm_epsilon)
+        return Encoder(
+            architecture,
+            _random_weights(architecture, seed),
+            layer_norm_epsilon,
+            None if head is None else _random_head(head, architecture.hidden_size, seed),
+        )
 
     return make
 
