@@ -35,7 +35,7 @@ from autotinybert.files import (
 )
 from autotinybert.values import items, mapping, number, text
 from supernet.architecture import Architecture
-from supernet.heads import Head, head_kind
+from supernet.heads import Head, check_head_fits, head_kind
 from supernet.weights import (
     LAYER_NORM_EPSILON,
     FloatArray,
@@ -90,10 +90,8 @@ class Encoder:
                 raise InputError(f"weight {name} is {value.dtype}: it must be float32")
             if not np.isfinite(value).all():
                 raise InputError(f"weight {name} holds values that are not finite")
-        if self.head is not None and self.head.hidden_size != self.architecture.hidden_size:
-            raise InputError(
-                f"a head for hidden size {self.head.hidden_size} does not fit {self.architecture}"
-            )
+        if self.head is not None:
+            check_head_fits(self.head, self.architecture)
 
     @property
     def vocab_size(self) -> int:

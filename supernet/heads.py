@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from autotinybert.errors import InputError
+from supernet.architecture import Architecture
 from supernet.weights import FloatArray
 
 HeadKind = Literal["classification", "regression", "span"]
@@ -99,3 +100,13 @@ class Head:
         name = "qa_outputs.weight" if self.kind == "span" else "classifier.weight"
         value = self.weights.get(name)
         return value.shape[1] if value is not None and value.ndim == 2 else 0
+
+
+def check_head_fits(head: Head, architecture: Architecture) -> None:
+    """Checks that a head reads what an encoder of this shape puts out.
+
+    Raises:
+        InputError: if it reads another hidden size.
+    """
+    if head.hidden_size != architecture.hidden_size:
+        raise InputError(f"a head for hidden size {head.hidden_size} does not fit {architecture}")

@@ -17,7 +17,7 @@ History of that section's format:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,12 +238,14 @@ def onnx_content(encoder: Encoder, *, variant: GraphVariant, precision: Precisio
             f"{encoder.architecture} has {size / 2**30:.1f} GiB of weights, one ONNX file holds "
             "2 GiB: choose a smaller architecture"
         )
+    head = encoder.head
     graph = build_encoder(
         encoder.architecture,
         variant=variant,
         precision=precision,
         weights=without_denormals(encoder.weights),
         layer_norm_epsilon=encoder.layer_norm_epsilon,
+        head=None if head is None else replace(head, weights=without_denormals(head.weights)),
     )
     content: bytes = graph.model.SerializeToString()
     return content
