@@ -33,9 +33,9 @@ from autotinybert.files import (
     whole_binary_file,
     write_signed_json,
 )
-from autotinybert.values import items, mapping, number, text
+from autotinybert.values import mapping, number, text
 from supernet.architecture import Architecture
-from supernet.heads import Head, check_head_fits, head_kind
+from supernet.heads import Head, check_head_fits, head_from_json, head_to_json
 from supernet.weights import (
     LAYER_NORM_EPSILON,
     FloatArray,
@@ -135,7 +135,7 @@ def save_encoder(folder: Path, encoder: Encoder, *, extra: Mapping[str, Any]) ->
             "kind": "encoder",
             "architecture": str(encoder.architecture),
             "layer_norm_epsilon": encoder.layer_norm_epsilon,
-            "head": None if head is None else {"kind": head.kind, "labels": list(head.labels)},
+            "head": head_to_json(head),
             "weights_sha256": sha256_bytes(content),
             "extra": dict(extra),
         },
@@ -184,7 +184,8 @@ def _without_head(
 ) -> tuple[dict[str, FloatArray], Head | None]:
     """The encoder's own weights, and the head that the others are."""
     told = document["head"] if document["schema_version"] > 1 else None
-    if told is None:
+    kind, labels = head_from_json(told)
+    if kind is None:
         return dict(tensors), None
     weights = {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)}
     head_weights = {
@@ -192,7 +193,4 @@ def _without_head(
         for name, value in tensors.items()
         if name.startswith(_HEAD_PREFIX)
     }
-    found = mapping(told)
-    return weights, Head(
-        head_kind(found["kind"]), tuple(items(found["labels"], text)), head_weights
-    )
+    return weights, Head(kind, labels, head_weights)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from autotinybert.errors import InputError
+from autotinybert.values import items, mapping, text
 from supernet.architecture import Architecture
 from supernet.weights import FloatArray
 
@@ -110,3 +111,21 @@ def check_head_fits(head: Head, architecture: Architecture) -> None:
     """
     if head.hidden_size != architecture.hidden_size:
         raise InputError(f"a head for hidden size {head.hidden_size} does not fit {architecture}")
+
+
+def head_to_json(head: Head | None) -> dict[str, Any] | None:
+    """What a file says of a head: all but its weights."""
+    return None if head is None else {"kind": head.kind, "labels": list(head.labels)}
+
+
+def head_from_json(document: object) -> tuple[HeadKind | None, tuple[str, ...]]:
+    """Kind and labels of a head; None and none where there is none.
+
+    Raises:
+        LookupError: if one is missing.
+        ValueError: if one is not what it should be.
+    """
+    if document is None:
+        return None, ()
+    found = mapping(document)
+    return head_kind(found["kind"]), tuple(items(found["labels"], text))

@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import string
+import subprocess
+import sys
 
 # Before transformers or tokenizers are imported anywhere: no test talks to a hub, and none warns
 # that a process was forked.
@@ -178,6 +180,51 @@ def tokenizer_files() -> dict[str, bytes]:
         "tokenizer.json": BertWordPieceTokenizer(vocabulary).to_str().encode(),
         "tokenizer_config.json": b'{"tokenizer_class": "BertTokenizer", "do_lower_case": true}',
         "vocab.txt": ("\n".join(words) + "\n").encode(),
+    }
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., str]:
+    """Runs Python so that nothing is fetched, and nothing is left outside `tmp_path`."""
+
+    def run(*arguments: object, cwd: Path | None = None, silent: bool = False) -> str:
+        caches = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd or tmp_path,
+            env={**os.environ, **caches},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert not (silent and done.stderr), done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pair_files() -> dict[str, bytes]:
+    """A RoBERTa tokenizer: byte-level pairs, `<pad>` of id 1, and both of its forms."""
+    from tokenizers import ByteLevelBPETokenizer
+    from tokenizers.processors import RobertaProcessing
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    # `\u0120` is a space in the alphabet of bytes.
+    tokens = [*special, "\u0120", *string.ascii_letters, *".,?!'-", "th", "the", "\u0120a", "an"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    lines = ["t h", "th e", "\u0120 a", "a n"]
+    tokenizer = ByteLevelBPETokenizer(
+        vocabulary,
+        [(first, second) for first, second in (line.split(" ") for line in lines)],
+    )
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return {
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "vocab.json": json.dumps(vocabulary).encode(),
+        "merges.txt": ("\n".join(["#version: 0.2", *lines]) + "\n").encode(),
     }
 
 
