@@ -14,6 +14,7 @@ from autotinybert.files import OutputFolder, check_apart, sha256_bytes, sha256_f
 from supernet.architecture import Architecture
 from supernet.encoder import ENCODER_FILE, load_encoder
 from supernet.model_card import ModelCard
+from supernet.model_config import auto_class
 from supernet.model_folder import (
     ALL_MODEL_FILES,
     ModelFolder,
@@ -116,9 +117,11 @@ def export_model(
 
 def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answer:
     option = ", trust_remote_code=True" if found.form == "custom-code" else ""
+    head = f" with a {found.head_kind} head" if found.head_kind else ""
     lines = [
-        f"{found.architecture}: model.onnx ({found.graph_variant}, {found.precision}), and for "
-        f"transformers AutoModel.from_pretrained({str(found.path)!r}{option})",
+        f"{found.architecture}{head}: model.onnx ({found.graph_variant}, {found.precision}), and "
+        f"for transformers {auto_class(found.head_kind)}.from_pretrained("
+        f"{str(found.path)!r}{option})",
         f"{found.path} was finished before; nothing was written"
         if finished_before
         else f"wrote {found.path}",
@@ -130,6 +133,8 @@ def _export_answer(found: ModelFolder, *, finished_before: bool = False) -> Answ
         "graph_variant": found.graph_variant,
         "precision": found.precision,
         "onnx_sha256": found.onnx_sha256,
+        "head": found.head_kind,
+        "labels": list(found.labels),
         "finished_before": finished_before,
     }
     return Answer(data, "\n".join(lines))

@@ -3,12 +3,15 @@
 There may be a head on it. An *encoder folder* holds the weights in their true shapes; a model
 folder, made from it at the end, holds them in the forms that others run.
 
-- `encoder.safetensors`: the weights, float32, named as in `weight_shapes`
-- `encoder.json`: architecture, LayerNorm epsilon, where it came from, and checksums
+- `encoder.safetensors`: the weights, float32, named as in `weight_shapes`; those of the head as in
+  `head_shapes`, after `head.`
+- `encoder.json`: architecture, LayerNorm epsilon, kind and labels of the head, where it came from,
+  and checksums
 
 History of the schema:
 
 1. The first.
+2. `head`, null where there is none.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from autotinybert.files import (
 )
 from autotinybert.values import mapping, number, text
 from supernet.architecture import Architecture
-from supernet.heads import Head
+from supernet.heads import Head, check_head_fits, head_from_json, head_to_json
 from supernet.weights import (
     LAYER_NORM_EPSILON,
     FloatArray,
@@ -41,11 +44,13 @@ from supernet.weights import (
     weight_shapes,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 ENCODER_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
 ENCODER_FILES = (ENCODER_FILE, WEIGHTS_FILE)
+
+_HEAD_PREFIX = "head."
 
 _REMEDY = "write the encoder again"
 
@@ -85,10 +90,8 @@ class Encoder:
                 raise InputError(f"weight {name} is {value.dtype}: it must be float32")
             if not np.isfinite(value).all():
                 raise InputError(f"weight {name} holds values that are not finite")
-        if self.head is not None and self.head.hidden_size != self.architecture.hidden_size:
-            raise InputError(
-                f"a head for hidden size {self.head.hidden_size} does not fit {self.architecture}"
-            )
+        if self.head is not None:
+            check_head_fits(self.head, self.architecture)
 
     @property
     def vocab_size(self) -> int:
@@ -119,7 +122,10 @@ def save_encoder(folder: Path, encoder: Encoder, *, extra: Mapping[str, Any]) ->
     Raises:
         InputError: if the folder cannot be written.
     """
-    content = safetensors_bytes(encoder.weights)
+    head = encoder.head
+    head_weights = {} if head is None else head.weights
+    named = {f"{_HEAD_PREFIX}{name}": value for name, value in head_weights.items()}
+    content = safetensors_bytes({**encoder.weights, **named})
     with whole_binary_file(folder / WEIGHTS_FILE) as file:
         file.write(content)
     write_signed_json(
@@ -129,6 +135,7 @@ def save_encoder(folder: Path, encoder: Encoder, *, extra: Mapping[str, Any]) ->
             "kind": "encoder",
             "architecture": str(encoder.architecture),
             "layer_norm_epsilon": encoder.layer_norm_epsilon,
+            "head": head_to_json(head),
             "weights_sha256": sha256_bytes(content),
             "extra": dict(extra),
         },
@@ -158,13 +165,32 @@ def load_encoder(folder: Path) -> tuple[Encoder, dict[str, Any]]:
     if sha256_bytes(content) != document.get("weights_sha256"):
         raise DamagedFileError(f"{weights_path} is torn, truncated or edited: {_REMEDY}")
     try:
+        weights, head = _without_head(safetensors.numpy.load(content), document)
         encoder = Encoder(
             architecture=Architecture.parse(text(document["architecture"])),
-            weights=safetensors.numpy.load(content),
+            weights=weights,
             layer_norm_epsilon=number(document["layer_norm_epsilon"]),
+            head=head,
         )
         return encoder, mapping(document["extra"])
     except (
         LookupError, TypeError, ValueError, AttributeError, safetensors.SafetensorError
     ) as error:  # fmt: skip
         raise DamagedFileError(f"{folder} holds no encoder ({error}): {_REMEDY}") from error
+
+
+def _without_head(
+    tensors: Mapping[str, FloatArray], document: Mapping[str, Any]
+) -> tuple[dict[str, FloatArray], Head | None]:
+    """The encoder's own weights, and the head that the others are."""
+    told = document["head"] if document["schema_version"] > 1 else None
+    kind, labels = head_from_json(told)
+    if kind is None:
+        return dict(tensors), None
+    weights = {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)}
+    head_weights = {
+        name.removeprefix(_HEAD_PREFIX): value
+        for name, value in tensors.items()
+        if name.startswith(_HEAD_PREFIX)
+    }
+    return weights, Head(kind, labels, head_weights)

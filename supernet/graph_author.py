@@ -215,19 +215,15 @@ class Author:
         )
 
     def finish(
-        self, name: str, inputs: Sequence[str], hidden: str, output: str, hidden_size: int
+        self, name: str, inputs: Sequence[str], output: str, axes: Sequence[str | int]
     ) -> EncoderGraph:
-        """The graph: int64 `[B, S]` inputs, and `hidden` as float32 `[B, S, d]` output."""
-        axes = ["batch", "sequence"]
-        if self.precision == "fp16":
-            self.node("Cast", [hidden], name=output, to=TensorProto.FLOAT)
-        else:
-            assert hidden == output, "the last node bears the output's name"
+        """The graph: int64 `[B, S]` inputs, and a float32 output with these axes."""
+        tokens = ["batch", "sequence"]
         graph = helper.make_graph(
             self._nodes,
             name,
-            [helper.make_tensor_value_info(value, TensorProto.INT64, axes) for value in inputs],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [*axes, hidden_size])],
+            [helper.make_tensor_value_info(value, TensorProto.INT64, tokens) for value in inputs],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, list(axes))],
             initializer=[*self._constants.values(), *self._tensors],
         )
         domains = {node.domain for node in self._nodes}

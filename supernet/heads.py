@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from autotinybert.errors import InputError
+from autotinybert.values import items, mapping, text
+from supernet.architecture import Architecture
 from supernet.weights import FloatArray
 
 HeadKind = Literal["classification", "regression", "span"]
@@ -39,6 +41,18 @@ def head_kind(name: str) -> HeadKind:
 
 # Of the two outputs of a span head.
 SPAN_LABELS = ("start", "end")
+
+
+def head_kind(value: object) -> HeadKind:
+    """A kind of head, as a file names it.
+
+    Raises:
+        InputError: if there is no such kind.
+    """
+    for kind in HEAD_KINDS:
+        if kind == value:
+            return kind
+    raise InputError(f"no head {value!r}: use {', '.join(HEAD_KINDS)}")
 
 
 def head_shapes(kind: HeadKind, hidden_size: int, num_labels: int) -> dict[str, tuple[int, ...]]:
@@ -73,8 +87,7 @@ class Head:
     weights: Mapping[str, FloatArray]
 
     def __post_init__(self) -> None:
-        if self.kind not in HEAD_KINDS:
-            raise InputError(f"no head {self.kind!r}: use {', '.join(HEAD_KINDS)}")
+        head_kind(self.kind)
         fitting = {"classification": len(self.labels) >= 2, "regression": len(self.labels) == 1}
         if not fitting.get(self.kind, self.labels == SPAN_LABELS):
             raise InputError(f"a {self.kind} head cannot have the labels {list(self.labels)}")
@@ -101,3 +114,31 @@ class Head:
         name = "qa_outputs.weight" if self.kind == "span" else "classifier.weight"
         value = self.weights.get(name)
         return value.shape[1] if value is not None and value.ndim == 2 else 0
+
+
+def check_head_fits(head: Head, architecture: Architecture) -> None:
+    """Checks that a head reads what an encoder of this shape puts out.
+
+    Raises:
+        InputError: if it reads another hidden size.
+    """
+    if head.hidden_size != architecture.hidden_size:
+        raise InputError(f"a head for hidden size {head.hidden_size} does not fit {architecture}")
+
+
+def head_to_json(head: Head | None) -> dict[str, Any] | None:
+    """What a file says of a head: all but its weights."""
+    return None if head is None else {"kind": head.kind, "labels": list(head.labels)}
+
+
+def head_from_json(document: object) -> tuple[HeadKind | None, tuple[str, ...]]:
+    """Kind and labels of a head; None and none where there is none.
+
+    Raises:
+        LookupError: if one is missing.
+        ValueError: if one is not what it should be.
+    """
+    if document is None:
+        return None, ()
+    found = mapping(document)
+    return head_kind(found["kind"]), tuple(items(found["labels"], text))

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from supernet.architecture import Architecture, to_matrix
+from supernet.card_examples import onnx_example, transformers_example
 from supernet.cost import parameters
 from supernet.encoder import Encoder
-from supernet.tokenizer_files import TOKENIZER_FILE, VOCABULARY_FILE
+from supernet.heads import Head, HeadKind
+from supernet.model_config import stock_class
+from supernet.onnx_graph import LOGITS_NAME, OUTPUT_NAME
 from supernet.variants import GraphVariant, Precision
 
 _PRECISION_NAMES: Mapping[Precision, str] = {
@@ -30,6 +33,28 @@ _PRECISION_NOTES: Mapping[Precision, str] = {
     "`model.safetensors`, which is float32, and with what a text is batched and padded with. It is "
     "made for CPUs with VNNI or dot-product instructions; on x86 CPUs without them ONNX Runtime's "
     "8-bit products are slower and may saturate.",
+}
+
+_WHAT: Mapping[HeadKind, str] = {
+    "classification": "classifier",
+    "regression": "regression",
+    "span": "question answering",
+}
+_ANSWERS: Mapping[HeadKind, str] = {
+    "classification": "It says which of its labels a text, or a pair of texts, has.",
+    "regression": "It gives a text, or a pair of texts, a number.",
+    "span": "It finds the answer to a question in a text: where it starts and where it ends.",
+}
+_PIPELINES: Mapping[HeadKind, str] = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "span": "question-answering",
+}
+_PAIRS = " A pair of texts is a tuple of two in place of a text."
+_EXAMPLE_NOTES: Mapping[HeadKind, str] = {
+    "classification": _PAIRS,
+    "regression": _PAIRS,
+    "span": " A question goes before its text.",
 }
 
 _UNVERIFIED = "not verified yet: nobody has measured this file on a device"
@@ -89,30 +114,64 @@ def render_card(
         tokenizer_files: by name.
         lowercase: whether the tokenizer lowers case; used where it is a vocabulary alone.
     """
+    head = encoder.head
     parts = [
-        _front_matter(card),
-        f"# BERT encoder {encoder.architecture}",
-        "A small BERT encoder, chosen and exported by autotinybert. It turns tokens into hidden "
-        "states; it has neither a pooler nor a head.",
+        _front_matter(card, head),
+        f"# BERT {_WHAT[head.kind] if head else 'encoder'} {encoder.architecture}",
+        _introduction(head),
         _table(_rows(card, encoder, variant, precision)),
         "## Run it with ONNX Runtime",
-        "`model.onnx` is the file to deploy: the encoder in its true shape. Inputs `input_ids`, "
-        "`attention_mask`, `token_type_ids`, int64 `[batch, sequence]`, both axes dynamic; output "
-        f"`last_hidden_state`, float32 `[batch, sequence, {encoder.architecture.hidden_size}]`. "
+        f"`model.onnx` is the file to deploy: {_file_note(encoder)} "
         + _runtime_note(variant, precision)
-        + _PRECISION_NOTES[precision],
-        _onnx_example(encoder, tokenizer_files, precision, lowercase=lowercase),
+        + _PRECISION_NOTES[precision]
+        + (" The head is float32." if head and precision != "fp32" else ""),
+        onnx_example(encoder, tokenizer_files, precision, lowercase=lowercase),
         "## Load it with transformers",
-        _form_note(encoder.architecture, stock),
-        _transformers_example(encoder, trust=stock is None),
-        "There is no trained pooler: use `last_hidden_state`, for example its first token, or its "
-        "mean over the tokens that `attention_mask` keeps.",
+        _form_note(encoder, stock),
+        transformers_example(encoder, trust=stock is None),
     ]
+    if head is None:
+        parts.append(
+            "There is no trained pooler: use `last_hidden_state`, for example its first token, or "
+            "its mean over the tokens that `attention_mask` keeps."
+        )
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(card: ModelCard) -> str:
-    lines = ["---", "library_name: transformers", "pipeline_tag: feature-extraction"]
+def _introduction(head: Head | None) -> str:
+    chosen = "chosen and exported by autotinybert."
+    if head is None:
+        return (
+            f"A small BERT encoder, {chosen} It turns tokens into hidden states; it has neither a "
+            "pooler nor a head."
+        )
+    return f"A small BERT encoder with a trained head, {chosen} {_ANSWERS[head.kind]}"
+
+
+def _file_note(encoder: Encoder) -> str:
+    """What `model.onnx` takes and puts out."""
+    inputs = (
+        "Inputs `input_ids`, `attention_mask`, `token_type_ids`, int64 `[batch, sequence]`, both "
+        "axes dynamic; output"
+    )
+    if encoder.head is None:
+        size = encoder.architecture.hidden_size
+        return (
+            f"the encoder in its true shape. {inputs} `{OUTPUT_NAME}`, float32 "
+            f"`[batch, sequence, {size}]`."
+        )
+    axes = "batch, sequence" if encoder.head.kind == "span" else "batch"
+    return (
+        f"the encoder in its true shape, and the head. {inputs} `{LOGITS_NAME}`, float32 "
+        f"`[{axes}, {len(encoder.head.labels)}]`, in the order of the labels."
+        + _EXAMPLE_NOTES[encoder.head.kind]
+        + " The example times tokenizer and model apart; a user waits for both."
+    )
+
+
+def _front_matter(card: ModelCard, head: Head | None) -> str:
+    pipeline = _PIPELINES[head.kind] if head else "feature-extraction"
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}"]
     if card.license is not None:
         lines.append(f"license: {json.dumps(card.license)}")  # a JSON string is a YAML string
     return "\n".join([*lines, "tags:", "- bert", "- onnx", "- autotinybert", "---"])
@@ -125,12 +184,18 @@ def _rows(
     count = parameters(
         to_matrix([shape]), vocab_size=encoder.vocab_size, max_positions=encoder.max_positions
     )
+    size = int(count[0])
+    if encoder.head is not None:
+        size += sum(value.size for value in encoder.head.weights.values())
     rows = [
         ("Architecture", f"`{shape}` (layers-hidden-FFN-heads-QKV)"),
-        ("Parameters", f"{int(count[0]):,}"),
+        ("Parameters", f"{size:,}"),
         ("Vocabulary, longest sequence", f"{encoder.vocab_size:,}, {encoder.max_positions:,}"),
         ("Graph variant of `model.onnx`", f"`{variant}`, {_PRECISION_NAMES[precision]}"),
     ]
+    if encoder.head is not None:
+        labels = ", ".join(f"`{label}`" for label in encoder.head.labels)
+        rows.append(("Labels, in the order of the logits", _cell(labels)))
     for name, value in (
         ("Teacher", card.teacher),
         ("Latency budget", card.budget),
@@ -158,79 +223,32 @@ def _runtime_note(variant: GraphVariant, precision: Precision) -> str:
     return "It uses ONNX's own operators, opset 20."
 
 
-def _form_note(architecture: Architecture, stock: Architecture | None) -> str:
+def _form_note(encoder: Encoder, stock: Architecture | None) -> str:
+    shape, head = encoder.architecture, encoder.head
     if stock is None:
-        return (
-            f"No stock `BertModel` can hold {architecture.num_heads} heads of "
-            f"{architecture.head_size} dimensions at hidden size {architecture.hidden_size}, so "
-            "the folder brings a short model file of its own: read `modeling_autotinybert.py` "
-            "before you let it run. It has an encoder and no classes for tasks."
+        classes = (
+            "Its classes for tasks, such as `AutoModelForSequenceClassification`, start from the "
+            "encoder and train a head."
+            if head is None
+            else "It has the same head as `model.onnx`."
         )
+        return (
+            f"No stock `BertModel` can hold {shape.num_heads} heads of {shape.head_size} "
+            f"dimensions at hidden size {shape.hidden_size}, so the folder brings a short model "
+            "file of its own: read `modeling_autotinybert.py` before you let it run. " + classes
+        )
+    name = stock_class(head.kind if head else None)
     pooler = (
-        "`add_pooling_layer=False` leaves out a pooler that would be random; classes for tasks, "
+        " `add_pooling_layer=False` leaves out a pooler that would be random; classes for tasks, "
         "such as `AutoModelForSequenceClassification`, start from one and train it."
+        if head is None
+        else ""
     )
-    if stock == architecture:
-        return f"`model.safetensors` is a stock `BertModel`. {pooler}"
+    if stock == shape:
+        return f"`model.safetensors` is a stock `{name}`.{pooler}"
     return (
-        "`model.safetensors` is a stock `BertModel`: its attention is padded with zeros to "
+        f"`model.safetensors` is a stock `{name}`: its attention is padded with zeros to "
         f"{stock.num_heads} heads of {stock.head_size} dimensions (in truth "
-        f"{architecture.num_heads} of {architecture.head_size}). Outputs are the same and the "
-        f"padding stays zero under fine-tuning; `model.onnx` computes none of it. {pooler}"
+        f"{shape.num_heads} of {shape.head_size}). Outputs are the same and the padding stays "
+        f"zero under fine-tuning; `model.onnx` computes none of it.{pooler}"
     )
-
-
-def _onnx_example(
-    encoder: Encoder,
-    tokenizer_files: Mapping[str, bytes],
-    precision: Precision,
-    *,
-    lowercase: bool,
-) -> str:
-    provider = "CUDAExecutionProvider" if precision == "fp16" else "CPUExecutionProvider"
-    if TOKENIZER_FILE in tokenizer_files:
-        imported = "Tokenizer"
-        loaded = f'Tokenizer.from_file(f"{{folder}}/{TOKENIZER_FILE}")'
-    else:
-        imported = "BertWordPieceTokenizer"
-        loaded = f'BertWordPieceTokenizer(f"{{folder}}/{VOCABULARY_FILE}", lowercase={lowercase})'
-    return f"""```python
-import numpy as np
-import onnxruntime
-from tokenizers import {imported}
-
-folder = "."  # this folder
-tokenizer = {loaded}
-tokenizer.enable_truncation({encoder.max_positions})
-tokenizer.enable_padding()
-encodings = tokenizer.encode_batch(["A first text.", "And a second one."])
-inputs = {{
-    "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
-    "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
-    "token_type_ids": np.array([encoding.type_ids for encoding in encodings], dtype=np.int64),
-}}
-session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx", providers=["{provider}"])
-(last_hidden_state,) = session.run(["last_hidden_state"], inputs)
-```"""
-
-
-def _transformers_example(encoder: Encoder, *, trust: bool) -> str:
-    option = "trust_remote_code=True" if trust else "add_pooling_layer=False"
-    trusted = ", trust_remote_code=True" if trust else ""
-    return f"""```python
-import torch
-from transformers import AutoModel, AutoTokenizer
-
-folder = "."  # this folder
-tokenizer = AutoTokenizer.from_pretrained(folder{trusted})
-model = AutoModel.from_pretrained(folder, {option}).eval()
-inputs = tokenizer(
-    ["A first text.", "And a second one."],
-    padding=True,
-    truncation=True,
-    max_length={encoder.max_positions},
-    return_tensors="pt",
-)
-with torch.no_grad():
-    last_hidden_state = model(**inputs).last_hidden_state
-```"""

@@ -1,9 +1,11 @@
 """The model folder: what a user gets in the end.
 
-- `model.onnx`: the encoder in its true shape, the file to deploy, in the precision asked for
+- `model.onnx`: the encoder in its true shape, with its head if it has one, the file to deploy, in
+  the precision asked for
 - `model.safetensors`, `config.json`: the same for transformers, always float32. Where the shape
-  allows, a stock `BertModel` (see `supernet.stock_form`); otherwise `modeling_autotinybert.py` lies
-  beside them and `AutoModel` loads it with `trust_remote_code=True`
+  allows, a stock `BertModel` (see `supernet.stock_form`), or with a head the stock class that has
+  it; otherwise `modeling_autotinybert.py` lies beside them, and `AutoModel` and its like load it
+  with `trust_remote_code=True`
 - the tokenizer's files, and `README.md`, the model card
 
 `config.json` tells the true architecture under `autotinybert`, in both forms.
@@ -12,14 +14,15 @@ History of that section's format:
 
 1. The first; `model.onnx` is fp32.
 2. `precision` of `model.onnx`.
+3. `head`, null where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -34,27 +37,27 @@ from autotinybert.files import (
 )
 from autotinybert.values import text
 from supernet.architecture import Architecture
-from supernet.cost import TYPE_VOCAB_SIZE
 from supernet.encoder import Encoder, safetensors_bytes
+from supernet.heads import HeadKind, head_from_json, head_to_json
 from supernet.model_card import ModelCard, render_card
+from supernet.model_config import CODE_FILE, model_config
 from supernet.onnx_graph import build_encoder
 from supernet.stock_form import stock_architecture, to_stock_form
 from supernet.tokenizer_files import (
     TOKENIZER_FILES,
     check_tokenizer_files,
-    default_tokenizer_class,
     tokenizer_settings,
 )
+from supernet.tokenizer_padding import padding_of, tokenizer_class
 from supernet.variants import PRECISIONS, GraphVariant, Precision
 from supernet.weights import FloatArray
 
-FORMAT = 2
+FORMAT = 3
 
 ONNX_FILE = "model.onnx"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
-CODE_FILE = "modeling_autotinybert.py"
 
 # Everything that may lie in a model folder: what a new model there must not inherit.
 ALL_MODEL_FILES = (
@@ -87,6 +90,8 @@ class ModelFolder:
         graph_variant: that of `model.onnx`.
         precision: that of `model.onnx`; the other weights are float32.
         onnx_sha256: of `model.onnx`, checked.
+        head_kind: None where its answer is its last hidden state.
+        labels: the name of each output of the head, in the order of the logits.
     """
 
     path: Path
@@ -95,6 +100,8 @@ class ModelFolder:
     graph_variant: str
     precision: Precision
     onnx_sha256: str
+    head_kind: HeadKind | None = None
+    labels: tuple[str, ...] = ()
 
 
 def model_files(architecture: Architecture, tokenizer_files: Sequence[str]) -> tuple[str, ...]:
@@ -128,11 +135,10 @@ def write_model_folder(
     """
     check_tokenizer_files(tokenizer_files, encoder.vocab_size)
     settings = tokenizer_settings(tokenizer_files)
-    weights = without_denormals(encoder.weights)
     stock = stock_architecture(encoder.architecture)
-    config = _config(encoder, stock)
+    config = model_config(encoder, stock, pad_token_id=padding_of(tokenizer_files).id)
     if "tokenizer_class" not in settings:
-        config["tokenizer_class"] = default_tokenizer_class(tokenizer_files)
+        config["tokenizer_class"] = tokenizer_class(tokenizer_files)
     content = onnx_content(encoder, variant=variant, precision=precision)
     with whole_binary_file(folder / ONNX_FILE) as file:
         file.write(content)
@@ -142,10 +148,10 @@ def write_model_folder(
         "graph_variant": variant,
         "precision": precision,
         "onnx_sha256": onnx_sha256,
+        "head": head_to_json(encoder.head),
         "format": FORMAT,
     }
-    if stock is not None:
-        weights = to_stock_form(weights, encoder.architecture, stock)
+    weights = huggingface_weights(encoder, stock)
     files = {**tokenizer_files, WEIGHTS_FILE: safetensors_bytes(weights)}
     if stock is None:
         files[CODE_FILE] = Path(__file__).with_name(CODE_FILE).read_bytes()
@@ -187,6 +193,7 @@ def load_model_folder(folder: Path) -> ModelFolder:
             "update autotinybert"
         )
     try:
+        kind, labels = head_from_json(ours["head"] if ours["format"] > 2 else None)
         found = ModelFolder(
             path=folder,
             architecture=Architecture.parse(text(ours["architecture"])),
@@ -194,6 +201,8 @@ def load_model_folder(folder: Path) -> ModelFolder:
             graph_variant=text(ours["graph_variant"]),
             precision=_precision(ours.get("precision", "fp32")),
             onnx_sha256=text(ours["onnx_sha256"]),
+            head_kind=kind,
+            labels=labels,
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}): export the model again") from error
@@ -208,6 +217,25 @@ def load_model_folder(folder: Path) -> ModelFolder:
             f"{folder / ONNX_FILE} is torn, truncated or edited: export the model again"
         )
     return found
+
+
+def huggingface_weights(encoder: Encoder, stock: Architecture | None) -> dict[str, FloatArray]:
+    """The weights under the names that transformers has for them, padded to their stock form.
+
+    Args:
+        encoder: the model.
+        stock: the shape of its stock form; None where the code is ours, which has the same names.
+    """
+    weights = without_denormals(encoder.weights)
+    if stock is not None:
+        weights = to_stock_form(weights, encoder.architecture, stock)
+    if encoder.head is None:
+        return weights
+    named = {f"bert.{name}": value for name, value in weights.items()}
+    for name, value in without_denormals(encoder.head.weights).items():
+        # The pooler is the encoder's there, what stands on it is not.
+        named[f"bert.{name}" if name.startswith("pooler.") else name] = value
+    return named
 
 
 def without_denormals(weights: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
@@ -238,12 +266,14 @@ def onnx_content(encoder: Encoder, *, variant: GraphVariant, precision: Precisio
             f"{encoder.architecture} has {size / 2**30:.1f} GiB of weights, one ONNX file holds "
             "2 GiB: choose a smaller architecture"
         )
+    head = encoder.head
     graph = build_encoder(
         encoder.architecture,
         variant=variant,
         precision=precision,
         weights=without_denormals(encoder.weights),
         layer_norm_epsilon=encoder.layer_norm_epsilon,
+        head=None if head is None else replace(head, weights=without_denormals(head.weights)),
     )
     content: bytes = graph.model.SerializeToString()
     return content
@@ -254,37 +284,3 @@ def _precision(name: object) -> Precision:
         if precision == name:
             return precision
     raise ValueError(f"no precision {name!r}")
-
-
-def _config(encoder: Encoder, stock: Architecture | None) -> dict[str, Any]:
-    """What transformers reads: `BertConfig`'s fields, and `qkv_size` where the code is ours."""
-    shape = stock or encoder.architecture
-    config: dict[str, Any] = {
-        "model_type": "bert",
-        "architectures": ["BertModel"],
-        "vocab_size": encoder.vocab_size,
-        "hidden_size": shape.hidden_size,
-        "num_hidden_layers": shape.num_layers,
-        "num_attention_heads": shape.num_heads,
-        "intermediate_size": shape.ffn_size,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "max_position_embeddings": encoder.max_positions,
-        "type_vocab_size": TYPE_VOCAB_SIZE,
-        "initializer_range": 0.02,
-        "layer_norm_eps": encoder.layer_norm_epsilon,
-        "pad_token_id": 0,
-    }
-    if stock is None:
-        module = CODE_FILE.removesuffix(".py")
-        config |= {
-            "model_type": "autotinybert",
-            "architectures": ["AutoTinyBertModel"],
-            "auto_map": {
-                "AutoConfig": f"{module}.AutoTinyBertConfig",
-                "AutoModel": f"{module}.AutoTinyBertModel",
-            },
-            "qkv_size": shape.qkv_size,
-        }
-    return config

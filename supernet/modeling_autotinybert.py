@@ -1,12 +1,14 @@
 """A BERT encoder whose attention has a width of its own, for Hugging Face transformers.
 
 A stock `BertModel` ties the width of queries, keys and values to the hidden size. This one does
-not; everything else, parameter names included, is as there, except that there is no pooler. The
-file stands alone: autotinybert (Apache-2.0) copies it into model folders whose shape no stock
-`BertModel` can hold, where `AutoModel.from_pretrained(folder, trust_remote_code=True)` loads it.
+not; everything else, parameter names included, is as there, except that there is a pooler only
+where a classifier stands on it. The file stands alone: autotinybert (Apache-2.0) copies it into
+model folders whose shape no stock `BertModel` can hold, where
+`AutoModel.from_pretrained(folder, trust_remote_code=True)` loads it, and
+`AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering` an encoder with a head.
 
 Shape letters: B batch size, S sequence length, d hidden size, f FFN size, h heads, q QKV size,
-a head size (q / h).
+a head size (q / h), n number of labels.
 """
 
 # mypy: allow-untyped-calls
@@ -19,7 +21,11 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+)
 
 
 class AutoTinyBertConfig(PretrainedConfig):
@@ -184,17 +190,34 @@ class _Encoder(nn.Module):
         self.layer = nn.ModuleList([_Layer(config) for _ in range(config.num_hidden_layers)])
 
 
-class AutoTinyBertModel(PreTrainedModel):
-    """The encoder, without a pooler or a head."""
+class _Pooler(nn.Module):
+    """What a classifier reads: a linear layer and tanh on the first token."""
+
+    def __init__(self, config: AutoTinyBertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[B, S, d]` to `[B, d]`."""
+        return torch.tanh(self.dense(hidden[:, 0]))
+
+
+class _PreTrained(PreTrainedModel):
+    """What all models here have in common."""
 
     config_class = AutoTinyBertConfig
     base_model_prefix = "bert"
     _supports_sdpa = True
 
-    def __init__(self, config: AutoTinyBertConfig) -> None:
+
+class AutoTinyBertModel(_PreTrained):
+    """The encoder, without a head, and without a pooler unless it is asked for."""
+
+    def __init__(self, config: AutoTinyBertConfig, *, add_pooling_layer: bool = False) -> None:
         super().__init__(config)
         self.embeddings = _Embeddings(config)
         self.encoder = _Encoder(config)
+        self.pooler = _Pooler(config) if add_pooling_layer else None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -215,7 +238,7 @@ class AutoTinyBertModel(PreTrainedModel):
         *,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> BaseModelOutput | tuple[Any, ...]:
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
         """Runs the encoder.
 
         Args:
@@ -224,7 +247,7 @@ class AutoTinyBertModel(PreTrainedModel):
             token_type_ids: segment ids `[B, S]`; all zeros by default.
             inputs_embeds: word embeddings `[B, S, d]`, in place of `input_ids`.
             output_hidden_states: also return the embeddings and every layer's output.
-            return_dict: return a `BaseModelOutput` instead of a tuple.
+            return_dict: return a `BaseModelOutputWithPooling` instead of a tuple.
 
         Raises:
             ValueError: if not exactly one of `input_ids` and `inputs_embeds` is given, or a
@@ -248,13 +271,143 @@ class AutoTinyBertModel(PreTrainedModel):
         for layer in self.encoder.layer:
             hidden = layer(hidden, bias)
             states.append(hidden)
-        output = BaseModelOutput(
+        output = BaseModelOutputWithPooling(
             last_hidden_state=hidden,
+            pooler_output=self.pooler(hidden) if self.pooler else None,
             hidden_states=tuple(states) if output_hidden_states else None,
         )
+        return output if return_dict else output.to_tuple()
+
+
+class AutoTinyBertForSequenceClassification(_PreTrained):
+    """A classifier of texts or of pairs of texts, or a regression: `BertForSequenceClassification`.
+
+    What kind it is, `config.problem_type` says; without it, one label is a regression.
+    """
+
+    def __init__(self, config: AutoTinyBertConfig) -> None:
+        super().__init__(config)
+        self.num_labels = len(config.id2label or ())
+        self.bert = AutoTinyBertModel(config, add_pooling_layer=True)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        *,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:
+        """Runs the classifier.
+
+        Args:
+            input_ids: token ids `[B, S]`.
+            attention_mask: 1 for tokens, 0 for padding, `[B, S]`; all ones by default.
+            token_type_ids: segment ids `[B, S]`; all zeros by default.
+            inputs_embeds: word embeddings `[B, S, d]`, in place of `input_ids`.
+            labels: label indices `[B]`, of a regression its values; then there is a loss, too.
+            output_hidden_states: also return the embeddings and every layer's output.
+            return_dict: return a `SequenceClassifierOutput` instead of a tuple.
+        """
+        found = self.bert(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.classifier(self.dropout(found.pooler_output))  # [B, n]
+        output = SequenceClassifierOutput(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            hidden_states=found.hidden_states,
+        )
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        return output if return_dict else output.to_tuple()
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        kind = self.config.problem_type
+        if kind is None:
+            kind = "regression" if self.num_labels == 1 else "single_label_classification"
+        if kind == "regression":
+            return nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
+        if kind == "multi_label_classification":
+            return nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return nn.functional.cross_entropy(logits, labels.view(-1))
+
+
+class AutoTinyBertForQuestionAnswering(_PreTrained):
+    """Where in a text the answer to a question starts and ends: `BertForQuestionAnswering`."""
+
+    def __init__(self, config: AutoTinyBertConfig) -> None:
+        super().__init__(config)
+        self.bert = AutoTinyBertModel(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        *,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+        """Finds the answer.
+
+        Args:
+            input_ids: token ids `[B, S]`, the question first.
+            attention_mask: 1 for tokens, 0 for padding, `[B, S]`; all ones by default.
+            token_type_ids: segment ids `[B, S]`; all zeros by default.
+            inputs_embeds: word embeddings `[B, S, d]`, in place of `input_ids`.
+            start_positions: first token of each answer, `[B]`; with the next, there is a loss, too.
+            end_positions: last token of each answer, `[B]`. Positions beyond S are left out.
+            output_hidden_states: also return the embeddings and every layer's output.
+            return_dict: return a `QuestionAnsweringModelOutput` instead of a tuple.
+        """
+        found = self.bert(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        start_logits, end_logits = self.qa_outputs(found.last_hidden_state).unbind(-1)  # [B, S]
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            places = (start_positions.view(-1), end_positions.view(-1))
+            length = start_logits.shape[1]
+            losses = [
+                nn.functional.cross_entropy(logits, place.clamp(0, length), ignore_index=length)
+                for logits, place in zip((start_logits, end_logits), places, strict=True)
+            ]
+            loss = (losses[0] + losses[1]) / 2
+        output = QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=found.hidden_states,
+        )
+        if return_dict is None:
+            return_dict = self.config.return_dict
         return output if return_dict else output.to_tuple()
 
 
 # So that `save_pretrained` copies this file, too, and writes the whole `auto_map`.
 AutoTinyBertConfig.register_for_auto_class("AutoConfig")
 AutoTinyBertModel.register_for_auto_class("AutoModel")
+AutoTinyBertForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+AutoTinyBertForQuestionAnswering.register_for_auto_class("AutoModelForQuestionAnswering")

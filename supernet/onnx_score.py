@@ -1,8 +1,9 @@
 """Runs an exported file where held-out text is scored: the file itself, not its weights in torch.
 
 A quantised file differs from the encoder that it was made of, and by how much only its own outputs
-tell. Its bytes are run as they are, with one output more declared: the attention scores of the last
-layer, which the objective compares with the teacher's.
+tell. Its bytes are run as they are, with more outputs declared: the attention scores of the last
+layer, which the objective compares with the teacher's, and where the file has a head the last
+hidden state, which the head reads.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ class OnnxEncoder:
         model = onnx.load_model_from_string(content)
         name = f"encoder.layer.{architecture.num_layers - 1}.attention.self.scores"
         self.tells_scores = any(name in node.output for node in model.graph.node)
-        self._outputs = [OUTPUT_NAME]
-        if self.tells_scores:
-            self._outputs.append(name)
-            # The runtime infers its type.
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
-            content = model.SerializeToString()
+        self._outputs = [OUTPUT_NAME, name] if self.tells_scores else [OUTPUT_NAME]
+        declared = {output.name for output in model.graph.output}
+        # The runtime infers their types.
+        model.graph.output.extend(
+            onnx.ValueInfoProto(name=each) for each in self._outputs if each not in declared
+        )
+        content = model.SerializeToString()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
         self._session = onnxruntime.InferenceSession(

@@ -12,7 +12,9 @@ from autotinybert.errors import InputError
 from device_profiles.target import Configuration, Target, Workload
 from profiler.model_file import WORD_TABLE, ModelFile
 from supernet.architecture import Architecture
+from supernet.heads import SPAN_LABELS, Head, HeadKind, head_shapes
 from supernet.onnx_graph import build_encoder
+from supernet.variants import Precision
 from supernet.weights import weight_shapes
 
 ARCHITECTURE = Architecture(1, 24, 40, 3, 27)
@@ -47,6 +49,28 @@ def test_an_int8_file_runs_with_tokens_that_it_knows() -> None:
     assert file.vocab_size() == VOCAB_SIZE
     configuration = Configuration(ARCHITECTURE, Workload(2, 16), Target(precision="int8"))
     output: Any = file.open(configuration, np.random.default_rng(0))()
+    assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize(("kind", "labels"), [("classification", ("a", "b", "c")), ("span", None)])
+def test_a_file_with_a_head_runs_as_it_is(
+    precision: Precision, kind: HeadKind, labels: tuple[str, ...] | None
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = labels or SPAN_LABELS
+    shapes = weight_shapes(ARCHITECTURE, vocab_size=VOCAB_SIZE, max_positions=16)
+    weights, head_weights = (
+        {name: rng.normal(0, 0.02, shape).astype("f4") for name, shape in each.items()}
+        for each in (shapes, head_shapes(kind, ARCHITECTURE.hidden_size, len(labels)))
+    )
+    head = Head(kind, labels, head_weights)
+    model = build_encoder(ARCHITECTURE, precision=precision, weights=weights, head=head).model
+    file = ModelFile(model.SerializeToString(), "")
+    assert file.vocab_size() == VOCAB_SIZE
+    configuration = Configuration(ARCHITECTURE, Workload(2, 16), Target(precision=precision))
+    output: Any = file.open(configuration, np.random.default_rng(0))()
+    assert np.array(output).shape == ((1, 2, 16, 2) if kind == "span" else (1, 2, 3))
     assert np.isfinite(output).all()
 
 

@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import string
+import subprocess
+import sys
 
 # Before transformers or tokenizers are imported anywhere: no test talks to a hub, and none warns
 # that a process was forked.
@@ -30,6 +32,7 @@ from supernet.batch import Batch
 from supernet.cli import extract_model
 from supernet.elastic import DepthRule
 from supernet.encoder import Encoder
+from supernet.heads import SPAN_LABELS, Head, HeadKind, head_shapes
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.onnx_graph import INPUT_NAMES
 from supernet.training_cli import train_supernet
@@ -124,16 +127,47 @@ def torch_encoder() -> Callable[..., npt.NDArray[np.float32]]:
     return _torch_encoder
 
 
+HEAD_LABELS: dict[HeadKind, tuple[str, ...]] = {
+    "classification": ("no", "yes", "not said"),
+    "regression": ("score",),
+    "span": SPAN_LABELS,
+}
+
+
+def _random_head(kind: HeadKind, hidden_size: int, seed: int) -> Head:
+    rng = np.random.default_rng((seed, hidden_size))
+    labels = HEAD_LABELS[kind]
+    shapes = head_shapes(kind, hidden_size, len(labels))
+    weights = {
+        name: rng.normal(0, 0.08, shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    return Head(kind, labels, weights)
+
+
+@pytest.fixture(scope="session")
+def random_head() -> Callable[..., Head]:
+    return _random_head
+
+
 @pytest.fixture(scope="session")
 def random_encoder() -> Callable[..., Encoder]:
-    """Makes an encoder from an architecture or its id."""
+    """Makes an encoder from an architecture or its id, with a head if a kind is named."""
 
     def make(
-        architecture: Architecture | str, *, seed: int = 1, layer_norm_epsilon: float = 1e-12
+        architecture: Architecture | str,
+        *,
+        seed: int = 1,
+        layer_norm_epsilon: float = 1e-12,
+        head: HeadKind | None = None,
     ) -> Encoder:
         if isinstance(architecture, str):
             architecture = Architecture.parse(architecture)
-        return Encoder(architecture, _random_weights(architecture, seed), layer_norm_epsilon)
+        return Encoder(
+            architecture,
+            _random_weights(architecture, seed),
+            layer_norm_epsilon,
+            None if head is None else _random_head(head, architecture.hidden_size, seed),
+        )
 
     return make
 
@@ -147,6 +181,51 @@ def tokenizer_files() -> dict[str, bytes]:
         "tokenizer.json": BertWordPieceTokenizer(vocabulary).to_str().encode(),
         "tokenizer_config.json": b'{"tokenizer_class": "BertTokenizer", "do_lower_case": true}',
         "vocab.txt": ("\n".join(words) + "\n").encode(),
+    }
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., str]:
+    """Runs Python so that nothing is fetched, and nothing is left outside `tmp_path`."""
+
+    def run(*arguments: object, cwd: Path | None = None, silent: bool = False) -> str:
+        caches = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd or tmp_path,
+            env={**os.environ, **caches},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert not (silent and done.stderr), done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pair_files() -> dict[str, bytes]:
+    """A RoBERTa tokenizer: byte-level pairs, `<pad>` of id 1, and both of its forms."""
+    from tokenizers import ByteLevelBPETokenizer
+    from tokenizers.processors import RobertaProcessing
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    # `\u0120` is a space in the alphabet of bytes.
+    tokens = [*special, "\u0120", *string.ascii_letters, *".,?!'-", "th", "the", "\u0120a", "an"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    lines = ["t h", "th e", "\u0120 a", "a n"]
+    tokenizer = ByteLevelBPETokenizer(
+        vocabulary,
+        [(first, second) for first, second in (line.split(" ") for line in lines)],
+    )
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return {
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "vocab.json": json.dumps(vocabulary).encode(),
+        "merges.txt": ("\n".join(["#version: 0.2", *lines]) + "\n").encode(),
     }
 
 

@@ -12,6 +12,7 @@ from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import sha256_bytes, write_signed_json
 from supernet.architecture import Architecture
 from supernet.encoder import ENCODER_FILE, WEIGHTS_FILE, Encoder, load_encoder, save_encoder
+from supernet.heads import HEAD_KINDS, HeadKind
 from supernet.weights import FloatArray
 
 Make = Callable[..., Encoder]
@@ -30,6 +31,34 @@ def test_what_is_saved_is_loaded(tmp_path: Path, random_encoder: Make) -> None:
     assert set(found.weights) == set(encoder.weights)
     for name, value in encoder.weights.items():
         np.testing.assert_array_equal(found.weights[name], value)
+
+
+@pytest.mark.parametrize("kind", HEAD_KINDS)
+def test_a_head_is_saved_and_loaded_with_its_encoder(
+    tmp_path: Path, random_encoder: Make, kind: HeadKind
+) -> None:
+    head = random_encoder(SHAPE, head=kind).head
+    assert head is not None
+    save_encoder(tmp_path, random_encoder(SHAPE, head=kind), extra={})
+    encoder, _ = load_encoder(tmp_path)
+    found = encoder.head
+    assert found is not None
+    assert (found.kind, found.labels) == (kind, head.labels)
+    assert set(found.weights) == set(head.weights)
+    for name, value in head.weights.items():
+        np.testing.assert_array_equal(found.weights[name], value)
+    assert set(encoder.weights) == set(random_encoder(SHAPE).weights)
+
+
+def test_an_encoder_of_the_first_schema_has_no_head(tmp_path: Path, random_encoder: Make) -> None:
+    save_encoder(tmp_path, random_encoder(SHAPE), extra={"teacher": "MiniLM"})
+    document = json.loads((tmp_path / ENCODER_FILE).read_text())
+    assert document.pop("head") is None
+    del document["sha256"]
+    write_signed_json(tmp_path / ENCODER_FILE, {**document, "schema_version": 1})
+    found, extra = load_encoder(tmp_path)
+    assert found.head is None
+    assert extra == {"teacher": "MiniLM"}
 
 
 def test_equal_encoders_are_equal_bytes_whatever_their_order_and_layout(
@@ -113,7 +142,7 @@ def test_an_edited_or_later_document_is_refused(tmp_path: Path, random_encoder: 
     path.write_text(json.dumps({**document, "architecture": "2-36-50-4-24"}))
     with pytest.raises(DamagedFileError, match="torn, truncated or edited"):
         load_encoder(tmp_path)
-    path.write_text(json.dumps({**document, "schema_version": 2}))
+    path.write_text(json.dumps({**document, "schema_version": 3}))
     with pytest.raises(InputError, match="update autotinybert"):
         load_encoder(tmp_path)
 
@@ -125,10 +154,25 @@ def test_an_edited_or_later_document_is_refused(tmp_path: Path, random_encoder: 
         {"architecture": 5},
         {"layer_norm_epsilon": None},
         {"extra": 1},
+        {"head": {"kind": "classification", "labels": ["no", "yes"]}},
+        {"head": {"kind": "token", "labels": ["no", "yes"]}},
+        {"head": {"kind": "span"}},
+        {"head": ["span"]},
         {"weights": b"no safetensors"},
         {"weights": safetensors.numpy.save({"x": np.zeros(1, np.float32)})},
     ],
-    ids=["other shape", "no shape", "no epsilon", "no extra", "no file", "other weights"],
+    ids=[
+        "other shape",
+        "no shape",
+        "no epsilon",
+        "no extra",
+        "no weights of a head",
+        "unknown head",
+        "no labels",
+        "no head",
+        "no file",
+        "other weights",
+    ],
 )
 def test_a_document_that_was_signed_again_is_still_checked(
     tmp_path: Path, random_encoder: Make, change: dict[str, object]

@@ -49,6 +49,7 @@ def test_an_encoder_is_exported_and_the_same_command_leaves_it_alone(
     assert answer["architecture"] == "2-36-50-3-24"
     assert (answer["form"], answer["graph_variant"]) == ("stock", "plain")
     assert answer["precision"] == "fp32"
+    assert (answer["head"], answer["labels"]) == (None, [])
     assert not answer["finished_before"]
     assert "| Teacher | MiniLM |" in (out / "README.md").read_text()
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -67,6 +68,22 @@ def test_a_person_is_told_how_to_load_it(
     save_encoder(encoder_folder, random_encoder("2-36-50-3-51"), extra={})
     _, text, _ = cli("--model", encoder_folder, "--out", out, "--overwrite")
     assert "trust_remote_code=True" in text
+
+
+def test_a_head_is_exported_and_said(
+    cli: Cli, tmp_path: Path, encoder_folder: Path, random_encoder: Callable[..., Encoder]
+) -> None:
+    save_encoder(encoder_folder, random_encoder("2-36-50-3-51", head="classification"), extra={})
+    out = tmp_path / "model"
+    request = ("--model", encoder_folder, "--out", out)
+    code, text, _ = cli(*request, "--json")
+    answer = json.loads(text)
+    assert (code, answer["head"]) == (0, "classification")
+    assert answer["labels"] == ["no", "yes", "not said"]
+    code, text, _ = cli(*request)
+    assert code == 0
+    assert "2-36-50-3-51 with a classification head: model.onnx" in text
+    assert f"AutoModelForSequenceClassification.from_pretrained('{out}', trust_remote" in text
 
 
 def test_another_variant_is_another_request_and_overwriting_leaves_nothing_of_the_old(

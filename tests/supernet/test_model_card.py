@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from supernet.encoder import Encoder
+from supernet.heads import HeadKind
 from supernet.model_card import ModelCard, render_card
 from supernet.stock_form import stock_architecture
 from supernet.variants import GraphVariant, Precision
@@ -26,7 +29,7 @@ def render(
         stock=stock_architecture(encoder.architecture),
         variant=variant,
         precision=precision,
-        tokenizer_files=dict.fromkeys(files, b""),
+        tokenizer_files=dict.fromkeys(files, b"{}"),
         lowercase=False,
     )
 
@@ -59,6 +62,44 @@ def test_a_card_says_what_it_was_told(random_encoder: Make) -> None:
 def test_a_licence_cannot_break_out_of_the_front_matter(random_encoder: Make) -> None:
     text = render(random_encoder("1-36-8-3-24"), ModelCard(license='x"\n---\nmodel: evil'))
     assert 'license: "x\\"\\n---\\nmodel: evil"\n' in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "title", "pipeline", "form"),
+    [
+        ("classification", "BERT classifier", "text-classification", "SequenceClassification"),
+        ("regression", "BERT regression", "text-classification", "SequenceClassification"),
+        ("span", "BERT question answering", "question-answering", "QuestionAnswering"),
+    ],
+)
+def test_a_card_says_what_its_head_answers(
+    random_encoder: Make, kind: HeadKind, title: str, pipeline: str, form: str
+) -> None:
+    encoder = random_encoder("2-36-50-3-24", head=kind)
+    assert encoder.head is not None
+    text = render(encoder)
+    assert f"pipeline_tag: {pipeline}\n" in text.split("---")[1]
+    assert f"# {title} 2-36-50-3-24" in text
+    assert f"| Labels, in the order of the logits | `{encoder.head.labels[0]}`" in text
+    assert f"is a stock `BertFor{form}`: its attention is padded" in text
+    assert f"import AutoModelFor{form}, AutoTokenizer" in text
+    assert "last_hidden_state" not in text
+    assert "neither a pooler nor a head" not in text
+    rounded = render(encoder, precision="int8")
+    assert "The head is float32." in rounded
+    custom = render(random_encoder("2-36-50-3-51", head=kind))
+    assert custom.count("trust_remote_code=True") == 2
+    assert "It has the same head as `model.onnx`." in custom
+
+
+def test_a_label_cannot_break_a_table_or_the_code(random_encoder: Make) -> None:
+    encoder = random_encoder("2-36-50-3-24", head="classification")
+    assert encoder.head is not None
+    labels = ("a | b", 'say "no"\n', "```")
+    text = render(replace(encoder, head=replace(encoder.head, labels=labels)))
+    assert "`a \\| b`" in text
+    line = next(line for line in text.splitlines() if line.startswith("labels = ["))
+    assert ast.literal_eval(line.removeprefix("labels = ")) == list(labels)
 
 
 def test_the_form_decides_how_the_card_loads_it(random_encoder: Make) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
 
 from supernet.architecture import Architecture
 from supernet.encoder import Encoder
-from supernet.modeling_autotinybert import AutoTinyBertConfig, AutoTinyBertModel
+from supernet.modeling_autotinybert import (
+    AutoTinyBertConfig,
+    AutoTinyBertForQuestionAnswering,
+    AutoTinyBertForSequenceClassification,
+    AutoTinyBertModel,
+)
 from supernet.weights import weight_shapes
 
 Run = Callable[..., npt.NDArray[np.float32]]
@@ -121,3 +128,67 @@ def test_what_cannot_be_run_is_refused(random_encoder: Make) -> None:
         model()
     with pytest.raises(ValueError, match="17 is not divisible"):
         AutoTinyBertConfig(qkv_size=17)
+
+
+# The fields that both configurations have; of QKV size the hidden size, ours is a stock model.
+STOCK: dict[str, Any] = {
+    "vocab_size": 97,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 20,
+    "max_position_embeddings": 40,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({"num_labels": 3}, torch.tensor([2, 0, 1])),
+        ({"num_labels": 1}, torch.tensor([0.5, -1.0, 2.0])),
+        (
+            {"num_labels": 2, "problem_type": "regression"},
+            torch.tensor([[0.5, 1.0], [-1.0, 0.0], [2.0, 3.0]]),
+        ),
+        (
+            {"num_labels": 2, "problem_type": "multi_label_classification"},
+            torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]),
+        ),
+    ],
+    ids=["classes", "number", "numbers", "labels"],
+)
+def test_a_classifier_and_its_loss_equal_stock_ones(
+    random_inputs: Inputs, options: dict[str, Any], labels: torch.Tensor
+) -> None:
+    torch.manual_seed(0)
+    stock = BertForSequenceClassification(BertConfig(**STOCK, **options))
+    ours = AutoTinyBertForSequenceClassification(
+        AutoTinyBertConfig(qkv_size=24, **STOCK, **options)
+    )
+    ours.load_state_dict(stock.state_dict())  # the same names
+    inputs = tensors_of(random_inputs(2))
+    found, expected = (model.train(False)(**inputs, labels=labels) for model in (ours, stock))
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.loss, expected.loss, atol=1e-6, rtol=0)
+    assert ours(**inputs).loss is None
+    (alone,) = ours(**inputs, return_dict=False)
+    torch.testing.assert_close(alone, expected.logits, atol=1e-6, rtol=0)
+
+
+def test_question_answering_and_its_loss_equal_stock_ones(random_inputs: Inputs) -> None:
+    torch.manual_seed(0)
+    stock = BertForQuestionAnswering(BertConfig(**STOCK))
+    ours = AutoTinyBertForQuestionAnswering(AutoTinyBertConfig(qkv_size=24, **STOCK))
+    ours.load_state_dict(stock.state_dict())
+    inputs = tensors_of(random_inputs(2))
+    places = {  # the second is beyond the sequence, and left out
+        "start_positions": torch.tensor([2, 40, 0]),
+        "end_positions": torch.tensor([5, 41, 0]),
+    }
+    found, expected = (model.train(False)(**inputs, **places) for model in (ours, stock))
+    for name in ("start_logits", "end_logits", "loss"):
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=0)
+    assert ours(**inputs).loss is None
+    assert len(ours(**inputs, return_dict=False)) == 2
