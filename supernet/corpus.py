@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from autotinybert.errors import DamagedFileError, InputError
 from autotinybert.files import read_signed_json, whole_binary_file, write_signed_json
 from autotinybert.values import integer, mapping, text
+from supernet.corpus_split import TokenIds, TokenSplit
+
+__all__ = ["TokenCorpus", "TokenIds", "TokenSplit", "load_corpus", "save_corpus"]
 
 SCHEMA_VERSION = 1
 
@@ -32,52 +34,6 @@ SHARD_FILES = {name: f"{name}.safetensors" for name in SPLITS}
 CORPUS_FILES = (CORPUS_FILE, *SHARD_FILES.values())
 
 _REMEDY = "make it again with prepare-corpus"
-
-TokenIds = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class TokenSplit:
-    """Sequences of tokens, padded to one length.
-
-    Attributes:
-        input_ids: `[N, S]`, int32: [CLS], the text, [SEP], padding.
-        lengths: `[N]`, int32: the tokens of each sequence before its padding.
-    """
-
-    input_ids: TokenIds = field(repr=False)
-    lengths: TokenIds = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all sequences, without padding."""
-        return int(self.lengths.sum(dtype=np.int64))
-
-    @property
-    def padding(self) -> float:
-        """The share of `input_ids` that is padding."""
-        return 1 - self.tokens / self.input_ids.size
-
-    def batch(self, indices: npt.ArrayLike) -> tuple[TokenIds, TokenIds]:
-        """Some sequences, trimmed to the longest of them.
-
-        Args:
-            indices: `[B]`, at least one.
-
-        Returns:
-            `input_ids` and `attention_mask` (1 for tokens, 0 for padding), `[B, longest]`, int32.
-        """
-        chosen = np.asarray(indices)
-        lengths = self.lengths[chosen]
-        longest = int(lengths.max())
-        mask = (np.arange(longest) < lengths[:, None]).astype(np.int32)
-        return self.input_ids[chosen, :longest], mask
-
-    def token_types(self, indices: npt.ArrayLike) -> TokenIds | None:
-        return None
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,19 @@ from autotinybert.files import whole_binary_file
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 VOCABULARY_FILE = "vocab.txt"
+# RoBERTa's, which go together.
+PAIRS_VOCABULARY_FILE = "vocab.json"
+MERGES_FILE = "merges.txt"
 # What makes the folder of a model usable as a tokenizer's folder, too.
 TOKENIZER_FILES = (
     TOKENIZER_FILE,
     TOKENIZER_CONFIG_FILE,
-    "special_tokens_map.json",
+    SPECIAL_TOKENS_FILE,
     VOCABULARY_FILE,
+    PAIRS_VOCABULARY_FILE,
+    MERGES_FILE,
 )
 
 
@@ -26,7 +32,8 @@ def read_tokenizer_files(folder: Path) -> dict[str, bytes]:
     """Reads those of `TOKENIZER_FILES` that a folder holds.
 
     Raises:
-        InputError: if neither `tokenizer.json` nor `vocab.txt` is there, or one is not readable.
+        InputError: if neither `tokenizer.json` nor `vocab.txt` is there, nor `vocab.json` with
+            `merges.txt`, or one is not readable.
     """
     try:
         files = {
@@ -38,10 +45,11 @@ def read_tokenizer_files(folder: Path) -> dict[str, bytes]:
         raise InputError(
             f"cannot read {error.filename}: {error.strerror}; give it back or remove it"
         ) from error
-    if TOKENIZER_FILE not in files and VOCABULARY_FILE not in files:
+    pairs = PAIRS_VOCABULARY_FILE in files and MERGES_FILE in files
+    if TOKENIZER_FILE not in files and VOCABULARY_FILE not in files and not pairs:
         raise InputError(
             f"no tokenizer in {folder}: copy {TOKENIZER_FILE} or {VOCABULARY_FILE} of the teacher "
-            "into it"
+            f"into it, or {PAIRS_VOCABULARY_FILE} and {MERGES_FILE}"
         )
     return files
 
@@ -69,6 +77,7 @@ def check_tokenizer_files(files: Mapping[str, bytes], vocab_size: int) -> None:
     for name, largest in (
         (TOKENIZER_FILE, _largest_id_in_json),
         (VOCABULARY_FILE, _largest_id_in_lines),
+        (PAIRS_VOCABULARY_FILE, _largest_id_in_pairs),
     ):
         if name not in files:
             continue
@@ -105,11 +114,16 @@ def tokenizer_settings(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def default_tokenizer_class(files: Mapping[str, bytes]) -> str:
-    """The class for files that name none: BERT's for word pieces, else the general one."""
+    """The class for files that name none: BERT's for word pieces, else the general one.
+
+    RoBERTa's two files are read by its own class alone.
+    """
     if TOKENIZER_FILE in files:
         kind = json.loads(files[TOKENIZER_FILE])["model"].get("type", "WordPiece")
         if kind != "WordPiece":
             return "PreTrainedTokenizerFast"
+    elif VOCABULARY_FILE not in files and MERGES_FILE in files:
+        return "RobertaTokenizer"
     return "BertTokenizer"
 
 
@@ -119,6 +133,10 @@ def _largest_id_in_json(content: bytes) -> int:
     ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
     added = [token["id"] for token in document.get("added_tokens") or []]
     return max(int(number) for number in (*ids, *added))
+
+
+def _largest_id_in_pairs(content: bytes) -> int:
+    return max(int(number) for number in json.loads(content).values())
 
 
 def _largest_id_in_lines(content: bytes) -> int:

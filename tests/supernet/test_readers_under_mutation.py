@@ -80,6 +80,12 @@ def run_onnx(folder: Path) -> object:
     return None
 
 
+def corpus_picture(folder: Path) -> object:
+    corpus = load_corpus(folder)
+    splits = [(name, s.input_ids, s.lengths) for name, s in corpus.splits.items()]
+    return picture([corpus.sequence_length, corpus.vocab_size, corpus.facts, splits])
+
+
 def model_picture(folder: Path) -> object:
     return picture(load_model_folder(folder))
 
@@ -112,7 +118,7 @@ def make_reader(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str
             save_corpus(folder, TokenCorpus(6, 10, dict.fromkeys(SPLITS, split), facts))
             file = "corpus.json" if name == "corpus" else SHARD_FILES["search"]
             free: Sequence[Path_] = [("facts", "source")]
-            return Reader(folder, file, lambda path: picture(load_corpus(path)), free=free)
+            return Reader(folder, file, corpus_picture, free=free)
         if name in ("encoder", "weights"):
             folder.mkdir()
             save_encoder(folder, make_encoder(), extra={"teacher": "t"})
