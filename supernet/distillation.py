@@ -41,6 +41,7 @@ from supernet.objectives import (
     Lesson,
     ObjectiveName,
     ObjectiveSpec,
+    in_full,
     masked_sum,
 )
 from supernet.space import Space
@@ -144,7 +145,7 @@ def relations(parts: tuple[Tensor, Tensor, Tensor], mask: Tensor, heads: int) ->
     for part in parts:
         batch_size, _, length, _ = part.shape
         rows = part.transpose(1, 2).reshape(batch_size, length, heads, -1).transpose(1, 2)
-        scores = (rows @ rows.transpose(2, 3)).float() * rows.shape[3] ** -0.5
+        scores = in_full(rows @ rows.transpose(2, 3)) * rows.shape[3] ** -0.5
         lowest = torch.finfo(scores.dtype).min
         found.append(scores.masked_fill(~mask[:, None, None, :], lowest).log_softmax(dim=-1))
     return torch.stack(found)
@@ -188,12 +189,12 @@ class Distillation:
         projected = project(output.last_hidden_state, projection)
         terms = {
             **self._attention_term(output, targets, mask),
-            "hidden": masked_sum((projected.float() - targets.hidden).square(), mask[..., None]),
+            "hidden": masked_sum((in_full(projected) - targets.hidden).square(), mask[..., None]),
         }
         if targets.logits is not None:
             assert learner.task_head is not None
             logits = learner.task_head(output.last_hidden_state)
-            terms["logits"] = (logits.float() - targets.logits).square().sum()
+            terms["logits"] = (in_full(logits) - targets.logits).square().sum()
         units = self.spec.units
         return {name: value / units.get(name, 1.0) for name, value in terms.items()}
 
@@ -215,10 +216,10 @@ class Distillation:
             assert self.spec.relation_heads is not None
             told = relations(output.parts, batch.mask.bool(), self.spec.relation_heads).detach()
         return Targets(
-            scores=None if output.scores is None else output.scores.detach().float(),
+            scores=None if output.scores is None else in_full(output.scores.detach()),
             relations=told,
-            hidden=hidden.detach().float(),
-            logits=None if head is None else head(output.last_hidden_state).detach().float(),
+            hidden=in_full(hidden.detach()),
+            logits=None if head is None else in_full(head(output.last_hidden_state).detach()),
         )
 
     def _counts(self, batch: Batch, targets: Targets) -> Tensor:
@@ -240,7 +241,7 @@ class Distillation:
             if output.scores is None:
                 return {}
             pairs = mask[:, None, :, None] & mask[:, None, None, :]  # [B, 1, S, S]
-            return {"scores": masked_sum((output.scores.float() - targets.scores).square(), pairs)}
+            return {"scores": masked_sum((in_full(output.scores) - targets.scores).square(), pairs)}
         assert targets.relations is not None
         if output.parts is None:
             return {}

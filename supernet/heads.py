@@ -27,18 +27,6 @@ HeadKind = Literal["classification", "regression", "span"]
 HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 
 
-def head_kind(name: str) -> HeadKind:
-    """A kind by its name.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    for kind in HEAD_KINDS:
-        if kind == name:
-            return kind
-    raise ValueError(f"no head {name!r}")
-
-
 # Of the two outputs of a span head.
 SPAN_LABELS = ("start", "end")
 

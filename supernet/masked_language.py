@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from supernet.batch import Batch
 from supernet.elastic import layer_norm, linear
-from supernet.objectives import Lesson, ObjectiveSpec
+from supernet.objectives import Lesson, ObjectiveSpec, in_full
 
 if TYPE_CHECKING:
     from supernet.learner import Learner
@@ -159,8 +159,7 @@ class MaskedLanguage:
         assert learner.mlm_head is not None, "masked-language modelling needs its head"
         hidden = output.last_hidden_state.flatten(0, 1)[targets.rows]
         words = learner.student.embeddings.word_embeddings.weight
-        found: Tensor = learner.mlm_head(hidden, words)
-        return found
+        return in_full(learner.mlm_head(hidden, words))
 
 
 def uniform_loss(vocab_size: int) -> float:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
+import torch
 from torch import Tensor
 
 from autotinybert.values import integer, mapping, number, optional, text
@@ -129,6 +130,11 @@ class Objective(Protocol):
 
     def taught_by(self, output: EncoderOutput, learner: Learner, lesson: Lesson) -> Lesson:
         """The lesson with an answer in place of the targets: the larger slice teaches."""
+
+
+def in_full(value: Tensor) -> Tensor:
+    """A value in which sums over many can be taken: half precision becomes float32."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def masked_sum(values: Tensor, keep: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from supernet.tokenizer_files import (
     read_tokenizer_files,
 )
 from supernet.training import ALWAYS, TRAINING_PRECISIONS
+from supernet.training_folder import CHECKPOINT_EVERY_S
 from supernet.training_report import last_log_row, progress_line, supernet_answer
 from supernet.training_request import (
     DEFAULT_MINUTES,
@@ -126,6 +127,9 @@ def train_supernet(
         str, typer.Option(help=f"{' or '.join(TRAINING_PRECISIONS)}, of products.")
     ] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds that a crash may cost.")
+    ] = CHECKPOINT_EVERY_S,
     seed: Annotated[int, typer.Option(min=0, help="Of shapes and batches.")] = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -179,7 +183,15 @@ def train_supernet(
         folder = text.ready_path or out / CORPUS_FOLDER
         tokens = claimed.text.corpus if claimed and claimed.text else load_corpus(folder)
         with progress_line(settings) as on_step:
-            planned.train(out, tokens, folder, clock_s=time.monotonic, on_step=on_step, group=group)
+            planned.train(
+                out,
+                tokens,
+                folder,
+                clock_s=time.monotonic,
+                on_step=on_step,
+                checkpoint_every_s=checkpoint_every,
+                group=group,
+            )
         if claimed is not None:
             finish(claimed.folder)
         return _answer(out, group)

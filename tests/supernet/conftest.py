@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import string
 import subprocess
 import sys
@@ -509,3 +510,11 @@ def student(supernet: Path, tmp_path: Path) -> Path:
     out = tmp_path / "student"
     extract_model(supernet=supernet, architecture="2-16-16-4-8", out=out)
     return out
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -24,22 +24,25 @@ from torch import Tensor, nn
 
 from supernet import modeling_autotinybert
 from supernet.architecture import Architecture
+from supernet.batch import Batch
+from supernet.distillation import Distillation, Teacher
 from supernet.elastic import DepthRule
 from supernet.encoder import Encoder
 from supernet.extraction import as_model, extract
 from supernet.heads import HEAD_KINDS, SPAN_LABELS, HeadKind
+from supernet.learner import Learner
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.model_config import model_config
 from supernet.model_folder import huggingface_weights, onnx_content
-from supernet.objectives import TeacherVariance
+from supernet.objectives import ObjectiveSpec
 from supernet.space import Space, axis_values, hf_native_space, kd_space, mlm_space
 from supernet.stock_form import stock_architecture
 from supernet.task_head import TaskHead
-from supernet.training import TrainingSettings, TrainingState, shapes_of_step, train
+from supernet.training import TrainingSettings, TrainingState, shapes_of_batch, train
 from supernet.variants import GRAPH_VARIANTS, GraphVariant
 
 Array = npt.NDArray[np.float32]
-Batch = tuple[Tensor, Tensor, Tensor]
+Inputs = tuple[Tensor, Tensor, Tensor]
 
 VOCAB_SIZE = 97
 MAX_POSITIONS = 24
@@ -96,7 +99,7 @@ def head_of(largest: Architecture, kind: HeadKind) -> TaskHead:
     return head
 
 
-def tokens(seed: int = 0) -> Batch:
+def tokens(seed: int = 0) -> Inputs:
     """Ids, mask and segments of three sequences: full, half padded, and one token."""
     rng = np.random.default_rng(seed)
     mask = (np.arange(11) < np.array([[11], [5], [1]])).astype(np.int64)
@@ -104,7 +107,7 @@ def tokens(seed: int = 0) -> Batch:
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(segments)
 
 
-def onnx_run(encoder: Encoder, variant: GraphVariant) -> Callable[[Batch], Array]:
+def onnx_run(encoder: Encoder, variant: GraphVariant) -> Callable[[Inputs], Array]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
@@ -115,7 +118,7 @@ def onnx_run(encoder: Encoder, variant: GraphVariant) -> Callable[[Batch], Array
     )
     names = ("input_ids", "attention_mask", "token_type_ids")
 
-    def run(batch: Batch) -> Array:
+    def run(batch: Inputs) -> Array:
         feed = {name: value.numpy() for name, value in zip(names, batch, strict=True)}
         return np.asarray(session.run(None, feed)[0])
 
@@ -136,7 +139,7 @@ def huggingface_model(encoder: Encoder) -> Any:
     return model.train(False)
 
 
-def huggingface_output(encoder: Encoder, batch: Batch) -> Array:
+def huggingface_output(encoder: Encoder, batch: Inputs) -> Array:
     ids, mask, segments = batch
     found = huggingface_model(encoder)(ids, attention_mask=mask, token_type_ids=segments)
     if encoder.head is None:
@@ -250,7 +253,7 @@ def test_a_padded_token_never_changes_another_ones_output(
         nn.functional.pad(changed[2], (0, longer), value=1),
     )
 
-    def in_torch(batch: Batch) -> Array:
+    def in_torch(batch: Inputs) -> Array:
         with torch.no_grad():
             hidden = as_model(encoder)(*batch).last_hidden_state
             own = TaskHead.from_head(encoder.head) if encoder.head else None
@@ -288,16 +291,16 @@ def trained(seed: int) -> dict[str, Tensor]:
         qkv_rule="free",
         qkv_sizes=(8, 16, 32),
     )
-    state = TrainingState(model, projection)
+    state = TrainingState(Learner(model, projection=projection))
+    spec = ObjectiveSpec(name="kd", attention="scores", units={"scores": 1.0, "hidden": 1.0})
     told = TrainingSettings(steps=2, seed=seed)
     ids, mask, _ = tokens()
     ticks = itertools.count(0.0, 1.0)
     train(
         state,
-        teacher,
-        TeacherVariance(scores=1.0, hidden=1.0),
-        lambda _: (ids, mask),
-        lambda step: shapes_of_step(space, largest, told, step),
+        Distillation(Teacher(teacher), spec),
+        lambda _: Batch(ids, mask),
+        lambda number: shapes_of_batch(space, largest, told, number),
         told,
         clock_s=lambda: next(ticks),
         on_step=lambda _: None,

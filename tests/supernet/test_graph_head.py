@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from autotinybert.errors import InputError
+from supernet.batch import Batch
 from supernet.encoder import Encoder
 from supernet.heads import HEAD_KINDS, Head, HeadKind
 from supernet.model_folder import onnx_content
@@ -105,7 +106,7 @@ def test_the_hidden_state_of_a_file_with_a_head_can_still_be_had(
         OnnxEncoder(onnx_content(each, variant=variant, precision=precision), each.architecture)
         for each in (encoder, replace(encoder, head=None))
     ]
-    found, expected = (file(ids, mask) for file in files)
+    found, expected = (file(Batch(ids, mask)) for file in files)
     torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
     assert files[0].tells_scores == files[1].tells_scores
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.huggingface import CONFIG_FILE, WEIGHTS_FILE, BertFolder, read_bert_folder
 
 SaveTeacher = Callable[..., Any]
-Batch = tuple[Tensor, Tensor]
 QUERY = "encoder.layer.1.attention.self.query.weight"
 
 

@@ -5,17 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from autotinybert.errors import InputError
 from supernet.architecture import Architecture
+from supernet.batch import Batch
 from supernet.elastic import layers_of_depth
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.weights import weight_shapes
 
 LARGEST = Architecture(6, 24, 40, 4, 32)
 
-Batch = tuple[Tensor, Tensor]
 MakeSuperPLM = Callable[..., SuperPLM]
 
 
