@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from search.exported_model import ExportedModel
 from search.file_score import SCORE_FILE, load_score, score_text
 from search.file_scorer import FileScorer
 from supernet.cli import export_model, extract_model
+from supernet.student_folder import load_student, save_student
+from supernet.task_head import TaskHead
+from supernet.tokenizer_files import read_tokenizer_files
 
 SLICE, OTHER = "2-128-256-12-180", "1-128-256-12-180"
 
@@ -69,6 +73,30 @@ def test_a_graph_without_scores_says_that_its_loss_is_half_of_it(
     assert losses["file"]["loss"] is None
     assert losses["file"]["hidden_loss"] == pytest.approx(losses["float32"]["hidden_loss"], 1e-4)
     assert "of the hidden state alone (the graph variant attention keeps" in score_text(score)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_head_changes_nothing_of_what_the_encoder_below_it_loses(
+    tmp_path: Path,
+    encoder_of: Callable[[str], Path],
+    export: Callable[..., ExportedModel],
+    precision: str,
+) -> None:
+    bare, with_head = encoder_of(SLICE), tmp_path / "with-head"
+    with_head.mkdir()
+    student = load_student(bare)
+    head = TaskHead("classification", 128, ("no", "yes")).extract(128)
+    encoder = replace(student.encoder, head=head)
+    save_student(with_head, replace(student, encoder=encoder), read_tokenizer_files(bare))
+    scores = []
+    for folder in (bare, with_head):
+        model = export(folder, precision=precision, overwrite=True)
+        scores.append(FileScorer.prepare(model, folder).score_into(tmp_path))
+    first, second = (score["splits"] for score in scores)
+    assert scores[0]["model_sha256"] != scores[1]["model_sha256"]
+    for split, losses in first.items():
+        for kind, terms in losses.items():
+            assert second[split][kind] == pytest.approx(terms, rel=1e-6)
 
 
 def test_a_score_is_kept_and_made_again_when_it_is_damaged_or_of_another_file(

@@ -35,6 +35,7 @@ from search.verification_plan import VerificationPlan, choose_slice
 from search.verification_result import VERIFICATION_FILE
 from supernet.architecture import Architecture
 from supernet.cli import export_model, extract_model
+from supernet.heads import Head, head_shapes
 from supernet.onnx_graph import build_encoder
 from supernet.published import MINILM_L6
 from supernet.weights import weight_shapes
@@ -305,12 +306,21 @@ def quick_profile(tmp_path: Path, fake_device: Callable[..., Any]) -> Path:
     return folder
 
 
-@pytest.fixture
-def small_model(tmp_path: Path, make_model: Callable[..., Path]) -> Path:
+@pytest.fixture(params=["encoder", "classifier"])
+def small_model(
+    request: pytest.FixtureRequest, tmp_path: Path, make_model: Callable[..., Path]
+) -> Path:
     rng = np.random.default_rng(0)
-    shapes = weight_shapes(SMALL, vocab_size=50)
-    weights = {name: rng.normal(0, 0.02, shape).astype("f4") for name, shape in shapes.items()}
-    onnx.save(build_encoder(SMALL, weights=weights).model, tmp_path / "small.onnx")
+    labels = ("no", "yes")
+    weights, head_weights = (
+        {name: rng.normal(0, 0.02, shape).astype("f4") for name, shape in shapes.items()}
+        for shapes in (
+            weight_shapes(SMALL, vocab_size=50),
+            head_shapes("classification", SMALL.hidden_size, len(labels)),
+        )
+    )
+    head = Head("classification", labels, head_weights) if request.param == "classifier" else None
+    onnx.save(build_encoder(SMALL, weights=weights, head=head).model, tmp_path / "small.onnx")
     content = (tmp_path / "small.onnx").read_bytes()
     return make_model("small", architecture=str(SMALL), content=content)
 

@@ -19,6 +19,7 @@ from profiler.model_file import ModelFile
 from supernet.architecture import Architecture
 from supernet.corpus import SHARD_FILES, SPLITS, TokenCorpus, TokenSplit, load_corpus, save_corpus
 from supernet.encoder import ENCODER_FILE, WEIGHTS_FILE, Encoder, load_encoder, save_encoder
+from supernet.heads import Head, head_shapes
 from supernet.huggingface import read_bert_folder
 from supernet.model_card import ModelCard
 from supernet.model_folder import CONFIG_FILE, ONNX_FILE, load_model_folder, write_model_folder
@@ -99,10 +100,15 @@ def supernet_picture(folder: Path) -> object:
 
 def make_encoder() -> Encoder:
     rng = np.random.default_rng(0)
-    shapes = weight_shapes(SHAPE, vocab_size=256, max_positions=8)
-    return Encoder(
-        SHAPE, {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
+    labels = ("no", "yes")
+    weights, head_weights = (
+        {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        for shapes in (
+            weight_shapes(SHAPE, vocab_size=256, max_positions=8),
+            head_shapes("classification", SHAPE.hidden_size, len(labels)),
+        )
     )
+    return Encoder(SHAPE, weights, head=Head("classification", labels, head_weights))
 
 
 @pytest.fixture
