@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,10 +66,12 @@ class PreparedCorpus:
     folder: OutputFolder
     corpus: TokenCorpus
     staging: Path | None = None
+    _remove: Callable[[], object] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.staging is not None:
-            weakref.finalize(self, shutil.rmtree, self.staging, ignore_errors=True)
+            remove = weakref.finalize(self, shutil.rmtree, self.staging, ignore_errors=True)
+            object.__setattr__(self, "_remove", remove)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -109,4 +111,4 @@ class PreparedCorpus:
                 f"cannot write --out {self.path}: {error.strerror}; choose another folder"
             ) from error
         self.folder.finish()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        self._remove()
