@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from supernet.corpus_preparation import CorpusOptions, write_corpus
-from supernet.demo_teacher import DEMO_TEACHER, teacher_folder
 from supernet.tokenizer import load_tokenizer
 
 _SENTENCES_PER_DOCUMENT = 20
@@ -70,6 +69,9 @@ def measure(source: Path, tokenizer_folder: Path, workers: int) -> None:
 
 def main() -> None:
     """Measures a text and one of half its size."""
+    # It loads torch, which the measured processes do without.
+    from supernet.demo_teacher import DEMO_TEACHER, teacher_folder
+
     parser = argparse.ArgumentParser()
     parser.add_argument("--teacher", default=DEMO_TEACHER)
     parser.add_argument("--megabytes", type=float, default=30)

@@ -13,7 +13,7 @@ from autotinybert.errors import InputError
 from supernet.text_document import Document, Tally
 from supernet.text_repeats import SeenSentences
 
-# Of a chunk; a worker holds some fifty bytes for each while it tokenises.
+# Of a chunk: enough that starting one costs nothing, few enough for each worker to hold two.
 CHUNK_CHARACTERS = 1_000_000
 
 # Whose sentences are looked up together.

@@ -1,7 +1,7 @@
 """Text to a token corpus: reads a source, tokenises, packs and splits it.
 
 Text goes through in chunks, and the tokens of each are kept in a file of their own until all are
-there: memory holds a few chunks, one shard, and a hash of every sentence.
+there: memory holds a few chunks, a shard of each split, and eight bytes a sentence.
 """
 
 from __future__ import annotations

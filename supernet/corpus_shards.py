@@ -127,7 +127,7 @@ class ShardWriter:
             return
         tokens, lengths, starts = zip(*self._waiting, strict=True)
         tensors: dict[str, Array] = {
-            "tokens": np.concatenate(tokens).astype(self._dtype),
+            "tokens": np.concatenate(tokens).astype(self._dtype, copy=False),
             "lengths": np.concatenate(lengths).astype(np.uint16),
         }
         if starts[0] is not None:

@@ -20,8 +20,9 @@ MIN_TOKENS = 8
 # Upper ends of the splits' parts of the hash's range: 90, 5 and 5 %.
 _SPLIT_ENDS = (0.90, 0.95, 1.0)
 
-# Sentences that are tokenised in one call, by as many threads as there are cores.
-_CHUNK_SENTENCES = 8192
+# Sentences that are tokenised in one call, by as many threads as there are cores. What the library
+# returns of a sentence is many times as large as its ids.
+_CALL_SENTENCES = 2048
 
 
 class PackedSequence(NamedTuple):
@@ -130,6 +131,6 @@ def _tokenized(
     for document in documents:
         groups.extend([document.group] * len(document.sentences))
         sentences.extend(document.sentences)
-        if len(sentences) >= _CHUNK_SENTENCES:
+        if len(sentences) >= _CALL_SENTENCES:
             yield from flush()
     yield from flush()
