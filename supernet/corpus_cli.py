@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, check_apart, sha256_file, sha256_text
+from autotinybert.files import OutputFolder, check_apart, sha256_text
 from autotinybert.text_table import text_table
-from supernet.corpus import CORPUS_FILES, TokenCorpus, load_corpus, save_corpus
-from supernet.corpus_preparation import check_sequence_length, make_corpus
-from supernet.corpus_text import DEFAULT_PYTHON_DOCS_CHARACTERS, PYTHON_DOCS
+from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
+from supernet.corpus_preparation import CorpusOptions, write_corpus
+from supernet.corpus_staging import PreparedCorpus, open_staging
+from supernet.corpus_text import PYTHON_DOCS, corpus_identity
+from supernet.text_files import DocumentText, SentenceRule
+from supernet.text_python import DEFAULT_PYTHON_DOCS_CHARACTERS
 from supernet.tokenizer_files import read_tokenizer_files
+
+__all__ = ["PreparedCorpus", "corpus_identity", "prepare", "prepare_corpus_command"]
 
 _COMMAND = "prepare-corpus"
 
@@ -32,12 +37,13 @@ def prepare_corpus_command(
     corpus: Annotated[
         str,
         typer.Option(
-            metavar="python-docs|FILE",
-            help="Docstrings of installed packages, or text: one sentence a line, an empty line "
-            "between documents.",
+            metavar="python-docs|PATH",
+            help="Docstrings of installed packages; or text: one sentence a line, an empty line "
+            "between documents; or JSONL; or either gzipped; or a folder of them, or of Hugging "
+            "Face datasets.",
         ),
     ],
-    teacher: Annotated[Path, typer.Option(help="Hugging Face BERT folder with the tokenizer.")],
+    teacher: Annotated[Path, typer.Option(help="Hugging Face encoder's folder, with tokenizer.")],
     out: Annotated[Path, typer.Option(help="Folder of the corpus.")],
     sequence_length: Annotated[int, typer.Option(help="Most tokens of a sequence.")] = 64,
     max_megabytes: Annotated[
@@ -45,14 +51,43 @@ def prepare_corpus_command(
         typer.Option(
             help="Take no more text than this; default "
             f"{DEFAULT_PYTHON_DOCS_CHARACTERS // _CHARACTERS_PER_MEGABYTE} for python-docs, "
-            "everything for a file."
+            "everything for files."
         ),
     ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Two consecutive texts in a sequence.")
+    ] = False,
+    keep_repeats: Annotated[
+        bool,
+        typer.Option(
+            "--keep-repeats", help="Keep sentences that were seen before, held-out ones too."
+        ),
+    ] = False,
+    text_key: Annotated[str, typer.Option(help="Of JSONL and datasets: where the text is.")] = (
+        "text"
+    ),
+    sentences: Annotated[
+        str,
+        typer.Option(
+            metavar="split|lines",
+            help="Of JSONL and datasets: split lines after full stops, or take each for a "
+            "sentence.",
+        ),
+    ] = "split",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes; the corpus is the same for any number.")
+    ] = 1,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of a corpus that is there, and check it.")
+    ] = False,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
     version: VersionOption = False,
 ) -> Answer:
-    """Turns text into sequences of tokens in three splits: train, search and test."""
+    """Turns text into sequences of tokens in three splits: train, search and test.
+
+    Interrupted, it goes on after what it had tokenised when the same command is given again.
+    """
     del json, version  # the frame around every command reads them
     started_s = time.monotonic()
     check_apart(out, {"the folder of the teacher": teacher})
@@ -63,54 +98,16 @@ def prepare_corpus_command(
         sequence_length=sequence_length,
         max_megabytes=max_megabytes,
         overwrite=overwrite,
+        pairs=pairs,
+        keep_repeats=keep_repeats,
+        how=DocumentText(text_key, _sentence_rule(sentences)),
+        workers=workers,
+        verify=verify,
     )
     if prepared.finished_before:
         return _answer(out, prepared.corpus)
     prepared.write()
     return _answer(out, prepared.corpus, seconds=time.monotonic() - started_s)
-
-
-@dataclass(frozen=True)
-class PreparedCorpus:
-    """A corpus, and the folder that it goes to; nothing of it is on disk before `write`.
-
-    Attributes:
-        folder: of the corpus, claimed.
-        corpus: the corpus.
-    """
-
-    folder: OutputFolder
-    corpus: TokenCorpus
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """A corpus that is finished.
-
-        Raises:
-            InputError: if there is none, or it is damaged.
-        """
-        return cls(OutputFolder(path, _COMMAND, {}, "finished"), load_corpus(path))
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self.folder.path
-
-    @property
-    def finished_before(self) -> bool:
-        """Whether the folder already holds it."""
-        return self.folder.state == "finished"
-
-    def write(self) -> None:
-        """Writes the corpus, unless its folder already holds it.
-
-        Raises:
-            InputError: if the folder cannot be written.
-        """
-        if not self.finished_before:
-            self.folder.begin(CORPUS_FILES)
-            save_corpus(self.path, self.corpus)
-            self.folder.finish()
 
 
 def prepare(
@@ -121,45 +118,64 @@ def prepare(
     sequence_length: int,
     max_megabytes: float | None,
     overwrite: bool,
+    pairs: bool = False,
+    keep_repeats: bool = False,
+    how: DocumentText | None = None,
+    workers: int = 1,
+    verify: bool = False,
 ) -> PreparedCorpus:
     """Makes the corpus that the options ask for, or reads it if `out` holds it already.
 
+    It is made beside `out`, which is not touched before `PreparedCorpus.write`.
+
     Raises:
-        InputError: if an option is wrong, or `out` belongs to something else.
+        InputError: if an option or the text is wrong, or `out` belongs to something else.
     """
-    check_sequence_length(sequence_length)
+    options = CorpusOptions(
+        sequence_length=sequence_length,
+        max_characters=_characters(max_megabytes),
+        pairs=pairs,
+        keep_repeats=keep_repeats,
+        how=how or DocumentText(),
+    )
     request = {
         # The documentation on a machine changes with every package; what was prepared stays.
         "corpus": corpus_identity(corpus),
         "tokenizer": _hash_of_tokenizer(teacher),
         "sequence_length": sequence_length,
         "max_megabytes": max_megabytes,
+        **_unusual(options),
     }
-    max_characters = _characters(max_megabytes)
-    folder = OutputFolder.claim(out, _COMMAND, request, files=CORPUS_FILES, overwrite=overwrite)
+    folder = OutputFolder.claim(out, _COMMAND, request, files=(CORPUS_FILE,), overwrite=overwrite)
     if folder.state == "finished":
-        return PreparedCorpus(folder, load_corpus(out))
-    with _spinner(f"reading {corpus}"):
-        made = make_corpus(
-            corpus, teacher, sequence_length=sequence_length, max_characters=max_characters
-        )
-    return PreparedCorpus(folder, made)
-
-
-def corpus_identity(corpus: str) -> str:
-    """What tells one `--corpus` from another: `python-docs`, or the SHA-256 of a text file.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
-    if corpus == PYTHON_DOCS:
-        return corpus
+        return PreparedCorpus(folder, load_corpus(out, verify=verify))
+    staging = open_staging(out, request)
     try:
-        return sha256_file(Path(corpus))
-    except OSError as error:
-        raise InputError(
-            f"cannot read --corpus {corpus}: {error.strerror}; name a text file, or {PYTHON_DOCS}"
-        ) from error
+        with _spinner(f"reading {corpus}"):
+            made = write_corpus(corpus, teacher, staging, options, workers=workers)
+    except InputError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return PreparedCorpus(folder, made, staging)
+
+
+def _unusual(options: CorpusOptions) -> dict[str, Any]:
+    """The options that were not there at first: a request without them is what it was."""
+    usual = CorpusOptions(sequence_length=options.sequence_length)
+    found = {
+        "pairs": (options.pairs, usual.pairs),
+        "keep_repeats": (options.keep_repeats, usual.keep_repeats),
+        "text_key": (options.how.key, usual.how.key),
+        "sentences": (options.how.rule, usual.how.rule),
+    }
+    return {name: value for name, (value, default) in found.items() if value != default}
+
+
+def _sentence_rule(name: str) -> SentenceRule:
+    for rule in get_args(SentenceRule):
+        if rule == name:
+            return cast(SentenceRule, rule)
+    raise InputError(f"no --sentences {name!r}: use {' or '.join(get_args(SentenceRule))}")
 
 
 def _hash_of_tokenizer(folder: Path) -> str:

@@ -88,7 +88,9 @@ def prose_sentences(docstring: str) -> list[str]:
         text = paragraph
         for pattern, replacement in _INLINE:
             text = pattern.sub(replacement, text)
-        sentences += [_closed(sentence) for sentence in _split(text) if _is_prose(sentence)]
+        sentences += [
+            _closed(sentence) for sentence in split_sentences(text) if _is_prose(sentence)
+        ]
     return sentences
 
 
@@ -190,8 +192,12 @@ def _outside_blocks(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str
             yield indent, line
 
 
-def _split(paragraph: str) -> Iterator[str]:
-    """Sentences of a paragraph; a full stop after an abbreviation or an initial ends none."""
+def split_sentences(paragraph: str) -> Iterator[str]:
+    """Sentences of a paragraph; a full stop after an abbreviation or an initial ends none.
+
+    A sentence ends with a full stop, an exclamation or a question mark, what closes quotes and
+    brackets, white space, and a capital letter of English after it.
+    """
     start = 0
     for end in _SENTENCE_END.finditer(paragraph):
         if not _ABBREVIATION.search(paragraph, start, end.start()):

@@ -1,26 +1,42 @@
-"""Documents to token sequences: `[CLS] text [SEP]`, packed full, never across groups."""
+"""Documents to token sequences: special tokens around text, packed full, never across groups."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from supernet.corpus import SPLITS
-from supernet.corpus_text import Document
+from supernet.text_document import Document
+from supernet.tokenizer_roles import Frame
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# A sequence with fewer tokens, [CLS] and [SEP] among them, says too little to be learnt from.
+# A sequence with fewer tokens, the special ones among them, says too little to be learnt from.
 MIN_TOKENS = 8
 
 # Upper ends of the splits' parts of the hash's range: 90, 5 and 5 %.
 _SPLIT_ENDS = (0.90, 0.95, 1.0)
 
-# Sentences that are tokenised in one call, by as many threads as there are cores.
-_CHUNK_SENTENCES = 8192
+# Sentences that are tokenised in one call, by as many threads as there are cores. What the library
+# returns of a sentence is many times as large as its ids.
+_CALL_SENTENCES = 2048
+
+
+class PackedSequence(NamedTuple):
+    """A sequence, and where it belongs.
+
+    Attributes:
+        group: of its documents.
+        ids: its tokens, not padded.
+        segment_start: where segment 1 begins; the number of tokens where there is none.
+    """
+
+    group: str
+    ids: list[int]
+    segment_start: int
 
 
 def split_of(group: str) -> str:
@@ -34,14 +50,23 @@ def split_of(group: str) -> str:
     return next(name for name, end in zip(SPLITS, _SPLIT_ENDS, strict=True) if position < end)
 
 
+def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy to which a special token that a sentence spells out is text."""
+    from tokenizers import Tokenizer
+
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.encode_special_tokens = True
+    return plain
+
+
 def pack(
     documents: Iterable[Document],
     tokenizer: Tokenizer,
+    frame: Frame,
     *,
     sequence_length: int,
-    cls_id: int,
-    sep_id: int,
-) -> Iterator[tuple[str, list[int]]]:
+    pairs: bool = False,
+) -> Iterator[PackedSequence]:
     """Packs documents into sequences.
 
     Whole sentences are put into a sequence, in order, until the next one does not fit; one that
@@ -50,19 +75,30 @@ def pack(
 
     Args:
         documents: those of one group one after another.
-        tokenizer: a BERT tokenizer; a special token that a sentence spells out is text to it.
-        sequence_length: the most tokens of a sequence, [CLS] and [SEP] among them.
-        cls_id: the id of [CLS].
-        sep_id: the id of [SEP].
-
-    Yields:
-        The group of each sequence, and its ids, not padded.
+        tokenizer: what splits sentences, as `plain_tokenizer` gives it.
+        frame: the special tokens around one text and around two.
+        sequence_length: the most tokens of a sequence, special ones among them.
+        pairs: whether two consecutive runs of sentences, of half the length each, share a
+            sequence as its two texts; the last of a group may be left alone.
     """
-    room = sequence_length - 2
+    room = (sequence_length - frame.pair) // 2 if pairs else sequence_length - frame.single
     for group, sentences in groupby(_tokenized(documents, tokenizer), key=lambda pair: pair[0]):
-        for ids in _packed((ids for _, ids in sentences), room):
-            if len(ids) + 2 >= MIN_TOKENS:
-                yield group, [cls_id, *ids, sep_id]
+        runs = _packed((ids for _, ids in sentences), room)
+        for first in runs:
+            second = next(runs, None) if pairs else None
+            packed = _framed(group, first, second, frame)
+            if len(packed.ids) >= MIN_TOKENS:
+                yield packed
+
+
+def _framed(group: str, first: list[int], second: list[int] | None, frame: Frame) -> PackedSequence:
+    if second is None:
+        ids = [*frame.before, *first, *frame.after]
+        return PackedSequence(group, ids, len(ids))
+    ids = [*frame.before, *first, *frame.between, *second, *frame.after_pair]
+    if frame.first_segment is None:
+        return PackedSequence(group, ids, len(ids))
+    return PackedSequence(group, ids, len(frame.before) + len(first) + frame.first_segment)
 
 
 def _packed(sentences: Iterable[Sequence[int]], room: int) -> Iterator[list[int]]:
@@ -83,16 +119,11 @@ def _tokenized(
     documents: Iterable[Document], tokenizer: Tokenizer
 ) -> Iterator[tuple[str, list[int]]]:
     """Group and ids of every sentence."""
-    from tokenizers import Tokenizer
-
-    # A copy: the caller's tokenizer keeps reading "[SEP]" in a text as a special token.
-    plain = Tokenizer.from_str(tokenizer.to_str())
-    plain.encode_special_tokens = True
     groups: list[str] = []
     sentences: list[str] = []
 
     def flush() -> Iterator[tuple[str, list[int]]]:
-        encoded = plain.encode_batch_fast(sentences, add_special_tokens=False)
+        encoded = tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
         yield from zip(groups, (encoding.ids for encoding in encoded), strict=True)
         groups.clear()
         sentences.clear()
@@ -100,6 +131,6 @@ def _tokenized(
     for document in documents:
         groups.extend([document.group] * len(document.sentences))
         sentences.extend(document.sentences)
-        if len(sentences) >= _CHUNK_SENTENCES:
+        if len(sentences) >= _CALL_SENTENCES:
             yield from flush()
     yield from flush()

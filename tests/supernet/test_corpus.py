@@ -13,12 +13,15 @@ from autotinybert.files import read_signed_json, sha256_file, write_signed_json
 from supernet.corpus import (
     CORPUS_FILE,
     CORPUS_FILES,
+    SHARD_FILES,
     SPLITS,
     TokenCorpus,
     TokenSplit,
     load_corpus,
     save_corpus,
+    write_document,
 )
+from supernet.corpus_shards import ShardWriter, token_dtype
 
 S, VOCAB = 12, 50
 
@@ -99,8 +102,8 @@ def test_a_torn_file_is_refused(tmp_path: Path, corpus: TokenCorpus, name: str) 
 
 def test_a_lost_shard_is_refused(tmp_path: Path, corpus: TokenCorpus) -> None:
     save_corpus(tmp_path, corpus)
-    (tmp_path / "test.safetensors").unlink()
-    with pytest.raises(DamagedFileError, match=r"cannot read .*test.safetensors"):
+    (tmp_path / SHARD_FILES["test"]).unlink()
+    with pytest.raises(DamagedFileError, match=r"cannot read .*test-00000.safetensors"):
         load_corpus(tmp_path)
 
 
@@ -117,12 +120,16 @@ def resign(folder: Path, **changes: object) -> None:
     [
         ({"vocab_size": 10}, "vocabulary of 10"),
         ({"sequence_length": 11}, "up to 11 tokens"),
-        ({"facts": {"special_ids": {"pad": 1}}}, "train.safetensors does not hold"),
+        ({"facts": {"special_ids": {"pad": 50}}}, "is no token corpus"),
         ({"facts": {}}, "is no token corpus"),
         ({"facts": None}, "is no token corpus"),
         ({"shards": []}, "is no token corpus"),
         ({"sequence_length": "many"}, "is no token corpus"),
-        ({"shards": {"train": "0", "search": "0", "test": "0"}}, "train.safetensors is torn"),
+        (
+            {"shards": {name: [] for name in SPLITS}},
+            "is no token corpus .there is no shard of train",
+        ),
+        ({"shards": dict.fromkeys(SPLITS, "0")}, "is no token corpus"),
         ({"kind": "predictor"}, "is no token corpus"),
     ],
 )
@@ -137,22 +144,31 @@ def test_a_document_that_does_not_fit_its_shards_is_refused(
 
 def test_a_later_version_is_refused(tmp_path: Path, corpus: TokenCorpus) -> None:
     save_corpus(tmp_path, corpus)
-    resign(tmp_path, schema_version=2)
-    with pytest.raises(InputError, match="schema version 2"):
+    resign(tmp_path, schema_version=3)
+    with pytest.raises(InputError, match="schema version 3"):
         load_corpus(tmp_path)
+
+
+T = 3 * S
 
 
 @pytest.mark.parametrize(
     "tensors",
     [
-        {"input_ids": np.ones((3, S), np.int32)},
-        {"input_ids": np.ones((3, S), np.int64), "lengths": np.full(3, S, np.int32)},
-        {"input_ids": np.ones((0, S), np.int32), "lengths": np.full(0, S, np.int32)},
-        {"input_ids": np.ones((3, S), np.int32), "lengths": np.full(2, S, np.int32)},
-        {"input_ids": np.ones((3, S), np.int32), "lengths": np.full(3, S + 1, np.int32)},
-        {"input_ids": np.ones((3, S), np.int32), "lengths": np.full(3, 0, np.int32)},
-        {"input_ids": -np.ones((3, S), np.int32), "lengths": np.full(3, S, np.int32)},
-        {"input_ids": np.ones((3, S), np.int32), "lengths": np.full(3, S - 1, np.int32)},
+        {"tokens": np.ones(T, np.uint16)},
+        {"tokens": np.ones(T, np.int64), "lengths": np.full(3, S, np.uint16)},
+        {"tokens": np.ones((3, S), np.uint16), "lengths": np.full(3, S, np.uint16)},
+        {"tokens": np.ones(0, np.uint16), "lengths": np.full(0, S, np.uint16)},
+        {"tokens": np.ones(T, np.uint16), "lengths": np.full(2, S, np.uint16)},
+        {"tokens": np.ones(T, np.uint16), "lengths": np.array([S, S + 1, S - 1], np.uint16)},
+        {"tokens": np.ones(T, np.uint16), "lengths": np.array([S, S, 0], np.uint16)},
+        {"tokens": np.full(T, VOCAB, np.uint16), "lengths": np.full(3, S, np.uint16)},
+        {"tokens": np.full(T, -1, np.int32), "lengths": np.full(3, S, np.uint16)},
+        {
+            "tokens": np.ones(T, np.uint16),
+            "lengths": np.full(3, S, np.uint16),
+            "segment_starts": np.full(3, S + 1, np.uint16),
+        },
         None,
     ],
 )
@@ -162,12 +178,88 @@ def test_a_shard_of_another_make_is_refused(
     tensors: dict[str, npt.NDArray[np.generic]] | None,
 ) -> None:
     save_corpus(tmp_path, corpus)
-    path = tmp_path / "search.safetensors"
+    path = tmp_path / SHARD_FILES["search"]
     if tensors is None:
         path.write_text("no shard")
     else:
         save_file(tensors, path)
+    record = {
+        "file": path.name,
+        "sha256": sha256_file(path),
+        "bytes": path.stat().st_size,
+        "sequences": 3,
+        "tokens": T,
+    }
     shards = json.loads((tmp_path / CORPUS_FILE).read_text())["shards"]
-    resign(tmp_path, shards={**shards, "search": sha256_file(path)})
-    with pytest.raises(DamagedFileError, match=r"search.safetensors (does not hold|holds no)"):
+    resign(tmp_path, shards={**shards, "search": [record]})
+    with pytest.raises(DamagedFileError, match=r"search-00000.safetensors (does not|holds no)"):
+        load_corpus(tmp_path)
+
+
+def with_segments(corpus: TokenCorpus) -> TokenCorpus:
+    starts = np.array([4, 12, 5], dtype=np.int32)
+    splits = {
+        name: TokenSplit(split.input_ids, split.lengths, starts)
+        for name, split in corpus.splits.items()
+    }
+    return TokenCorpus(S, VOCAB, splits, corpus.facts)
+
+
+def test_segments_read_back_as_they_were_written(tmp_path: Path, corpus: TokenCorpus) -> None:
+    save_corpus(tmp_path, with_segments(corpus))
+    split = load_corpus(tmp_path).splits["train"]
+    types = split.token_types([0, 1])
+    assert types is not None
+    assert types.sum(axis=1).tolist() == [4, 0]
+    assert load_corpus(tmp_path).splits["train"].segment_starts is not None
+
+
+def test_a_large_vocabulary_is_stored_as_it_is(tmp_path: Path) -> None:
+    ids = np.full((2, 8), 250_000, dtype=np.int32)
+    split = TokenSplit(ids, np.array([8, 8], dtype=np.int32))
+    facts = {"special_ids": {"pad": 1}}
+    save_corpus(tmp_path, TokenCorpus(8, 250_001, dict.fromkeys(SPLITS, split), facts))
+    np.testing.assert_array_equal(load_corpus(tmp_path).splits["test"].input_ids, ids)
+
+
+def test_a_split_of_several_shards_is_mapped_and_reads_as_one(
+    tmp_path: Path, corpus: TokenCorpus
+) -> None:
+    split = with_segments(corpus).splits["train"]
+    tokens = [row[:length] for row, length in zip(split.input_ids, split.lengths, strict=True)]
+    assert split.segment_starts is not None
+    records = {}
+    for name in SPLITS:
+        writer = ShardWriter(tmp_path, name, token_dtype(VOCAB), max_bytes=40)
+        for index, row in enumerate(tokens):
+            one = slice(index, index + 1)
+            writer.add(row, split.lengths[one], split.segment_starts[one])
+        writer.flush()
+        records[name] = writer.records
+    assert [record.sequences for record in records["train"]] == [2, 1]
+    write_document(
+        tmp_path, records, sequence_length=S, vocab_size=VOCAB, facts={"special_ids": {"pad": 0}}
+    )
+    found = load_corpus(tmp_path).splits["train"]
+    np.testing.assert_array_equal(found.input_ids, split.input_ids)
+    np.testing.assert_array_equal(found.batch([2, 0])[0], split.batch([2, 0])[0])
+    np.testing.assert_array_equal(
+        np.asarray(found.token_types([2, 0])), np.asarray(split.token_types([2, 0]))
+    )
+
+
+def test_large_shards_are_hashed_only_where_it_is_asked_for(
+    tmp_path: Path, corpus: TokenCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supernet.corpus.CHECKED_BYTES", 0)
+    save_corpus(tmp_path, corpus)
+    path = tmp_path / SHARD_FILES["train"]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    load_corpus(tmp_path)
+    with pytest.raises(DamagedFileError, match=r"train-00000.safetensors is torn"):
+        load_corpus(tmp_path, verify=True)
+    path.write_bytes(content[:-1])
+    with pytest.raises(DamagedFileError, match=r"train-00000.safetensors is torn"):
         load_corpus(tmp_path)

@@ -119,3 +119,69 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_jsonl_becomes_a_corpus_of_pairs(
+    cli: Cli, bert_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        lines = (
+            {"body": f"This is document {i} of {name}. The {i} is the number of the document."}
+            for i in range(150)
+        )
+        (folder / name).write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "out"
+    options: tuple[object, ...] = ("--corpus", folder, "--teacher", bert_folder, "--out", out)
+    code, _, error = cli(*options)
+    assert (code, "a.jsonl, line 1 has no text under 'text'" in error) == (2, True)
+    assert not out.exists()
+    options = (*options, "--text-key", "body")
+    assert cli(*options, "--pairs")[0] == 0
+    corpus = load_corpus(out)
+    assert corpus.facts["files"] == 2
+    assert corpus.splits["train"].segment_starts is not None
+    code, printed, _ = cli(*options, "--pairs", "--verify")
+    assert (code, "was prepared before" in printed) == (0, True)
+    code, _, error = cli(*options)
+    assert (code, "different request (pairs was true)" in error) == (2, True)
+
+
+def test_an_unknown_rule_for_sentences_is_refused(
+    cli: Cli, text: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    code, _, error = cli(
+        *("--corpus", text, "--teacher", bert_folder, "--out", tmp_path / "out"),
+        *("--sentences", "words"),
+    )
+    assert (code, error.count("\n")) == (2, 1)
+    assert "no --sentences 'words': use split or lines" in error
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_bad_text_leaves_nothing_behind(
+    cli: Cli, text: Path, bert_folder: Path, tmp_path: Path, *, there: bool
+) -> None:
+    out = tmp_path / "deep" / "out"
+    if there:
+        out.mkdir(parents=True)
+    text.write_bytes(text.read_bytes() + b"\n\nThis is not \xff text.\n")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, error = cli("--corpus", text, "--teacher", bert_folder, "--out", out)
+    assert (code, "is not UTF-8 text" in error) == (2, True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_corpus_that_is_overwritten_leaves_no_shard_of_the_old_one(
+    cli: Cli, text: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--corpus", text, "--teacher", bert_folder, "--out", out)
+    assert cli(*arguments)[0] == 0
+    for name in ("train-00001.safetensors", "train.safetensors"):
+        (out / name).write_bytes(b"of another corpus")
+    (out / "trained.safetensors").write_bytes(b"of somebody")
+    assert cli(*arguments, "--sequence-length", 32, "--overwrite")[0] == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {*CORPUS_FILES, "request.json", "trained.safetensors"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from autotinybert.errors import InputError
 from autotinybert.files import sha256_file
 from supernet.corpus import SPLITS, load_corpus
-from supernet.corpus_preparation import make_corpus, prepare_corpus
+from supernet.corpus_preparation import CorpusOptions, make_corpus, prepare_corpus, write_corpus
+from supernet.text_files import DocumentText
 from supernet.tokenizer import load_tokenizer
 
 
@@ -76,3 +78,59 @@ def test_sequence_lengths_that_no_bert_has_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"sequence length {length} must be from 8 to 512"):
         make_corpus(str(tmp_path), bert_folder, sequence_length=length)
+
+
+def test_a_corpus_that_is_in_no_folder_can_still_be_read(tmp_path: Path, bert_folder: Path) -> None:
+    source = write_text(tmp_path / "text", 300)
+    made = make_corpus(str(source), bert_folder, sequence_length=32)
+    out = tmp_path / "out"
+    out.mkdir()
+    options = CorpusOptions(sequence_length=32)
+    written = write_corpus(str(source), bert_folder, out, options)
+    for name in SPLITS:
+        np.testing.assert_array_equal(made.splits[name].input_ids, written.splits[name].input_ids)
+
+
+def test_pairs_are_marked_in_all_splits(tmp_path: Path, bert_folder: Path) -> None:
+    source = tmp_path / "docs.jsonl"
+    lines = (
+        {"text": f"This is document {i} of the list. The {i} sentence is unaffable. One {i}."}
+        for i in range(300)
+    )
+    source.write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "out"
+    out.mkdir()
+    corpus = write_corpus(
+        str(source),
+        bert_folder,
+        out,
+        CorpusOptions(sequence_length=32, pairs=True, how=DocumentText()),
+    )
+    assert corpus.facts["pairs"] is True
+    tokenizer = load_tokenizer(bert_folder)
+    for split in corpus.splits.values():
+        types = split.token_types(np.arange(len(split)))
+        assert types is not None
+        ids, mask = split.batch(np.arange(len(split)))
+        assert types.any(axis=1).all()
+        for row, kinds, length in zip(ids, types, mask.sum(axis=1), strict=True):
+            first = tokenizer.decode(row[1:length][kinds[1:length] == 0].tolist())
+            second = tokenizer.decode(row[:length][kinds[:length] == 1].tolist())
+            again = tokenizer.encode(first, second)
+            assert (again.ids, again.type_ids) == (
+                row[:length].tolist(),
+                kinds[:length].tolist(),
+            )
+
+
+def test_repeats_stay_where_they_are_asked_for(tmp_path: Path, bert_folder: Path) -> None:
+    text = "\n\n".join(f"The same in all of them.\nThis is number {i}." for i in range(300))
+    (tmp_path / "text").write_text(text)
+    found = {}
+    for keep in (False, True):
+        out = tmp_path / str(keep)
+        out.mkdir()
+        options = CorpusOptions(sequence_length=32, keep_repeats=keep)
+        found[keep] = write_corpus(str(tmp_path / "text"), bert_folder, out, options).facts
+    assert [found[keep]["repeated_sentences"] for keep in (False, True)] == [299, 0]
+    assert found[True]["characters"] - found[False]["characters"] == 299 * 24

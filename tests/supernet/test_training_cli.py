@@ -236,10 +236,10 @@ def test_overwriting_that_is_interrupted_before_its_corpus_can_be_gone_on_with(
 ) -> None:
     assert cli(train_supernet, *typed(options))[0] == 0
     other = {**options, "--sequence-length": 16}
-    (tmp_path / "out" / "corpus" / "train.safetensors").unlink()
-    (tmp_path / "out" / "corpus" / "train.safetensors").mkdir()  # it cannot be replaced
+    (tmp_path / "out" / "corpus" / "train-00000.safetensors").unlink()
+    (tmp_path / "out" / "corpus" / "train-00000.safetensors").mkdir()  # it cannot be replaced
     assert cli(train_supernet, *typed(other, "--overwrite"))[0] != 0
-    (tmp_path / "out" / "corpus" / "train.safetensors").rmdir()
+    (tmp_path / "out" / "corpus" / "train-00000.safetensors").rmdir()
     assert cli(train_supernet, *typed(other, "--overwrite"))[0] == 0
     assert load_supernet(tmp_path / "out").origin.read_corpus().sequence_length == 16
 
