@@ -1,10 +1,15 @@
-"""Reads Hugging Face BERT folders: `config.json`, `model.safetensors` and a tokenizer.
+"""Reads the folders of Hugging Face's encoders: `config.json`, safetensors and a tokenizer.
+
+BERT, RoBERTa (and XLM-RoBERTa, CamemBERT), ELECTRA, DistilBERT, and what was distilled from them
+into the same classes, as MiniLM was. Each becomes our BERT and computes the same. So does an
+encoder folder of ours: what was trained or brought in before is a teacher, too.
 
 Only files are read, no code of a folder is run, and weights that are a pickle are refused.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import struct
@@ -20,49 +25,67 @@ from torch import Tensor
 
 from autotinybert.errors import InputError
 from autotinybert.files import canonical_json, sha256_file, sha256_text
-from supernet.architecture import Architecture
+from autotinybert.values import mapping, text
 from supernet.cost import TYPE_VOCAB_SIZE
+from supernet.encoder import ENCODER_FILE, load_encoder
+from supernet.encoder import WEIGHTS_FILE as ENCODER_WEIGHTS_FILE
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.task_head import TaskHead
+from supernet.teacher_config import CONFIG_FILE, StoredConfig, config_from, read_document
+from supernet.teacher_heads import checked, masked_language_head, no_head, task_head
 from supernet.weights import weight_shapes
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 
-_SIZES = {
-    "num_hidden_layers": "num_layers",
-    "hidden_size": "hidden_size",
-    "intermediate_size": "ffn_size",
-    "num_attention_heads": "num_heads",
-}
+_PROJECT = "embeddings_project"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BertFolder:
-    """A BERT encoder read from a folder.
+    """An encoder read from a folder, with the heads that stand on it.
 
     Attributes:
         path: the folder.
+        family: how its files name it, such as `roberta`; `encoder` for an encoder folder.
         config: its shape and sizes.
-        weights: float32, under the names of `weight_shapes`.
-        sha256: of what decides its outputs: the file of weights, and `config`.
+        weights: float32, under the names of `weight_shapes`; with `embeddings_project` in
+            `embeddings` where the config has an embedding size.
+        sha256: of what decides its outputs: the files of weights, `config`, and a head's labels.
+        head: what answers its task, frozen; None where it has none that is supported.
+        head_problem: why it has none.
+        mlm_head: its head for masked words, named as that of `MaskedLanguageHead`.
     """
 
     path: Path
+    family: str
     config: SuperPLMConfig
     weights: Mapping[str, Tensor]
     sha256: str
+    head: TaskHead | None = None
+    head_problem: InputError | None = None
+    mlm_head: Mapping[str, Tensor] | None = None
 
     @property
     def cannot_start(self) -> str | None:
-        return None
-
-    @property
-    def mlm_head(self) -> Mapping[str, Tensor] | None:
-        return None
+        """Why no SuperPLM can begin as this encoder; None if one can."""
+        size = self.config.embedding_size
+        if size is None:
+            return None
+        return (
+            f"its embeddings are {size} wide and its layers {self.config.largest.hidden_size}, so "
+            "no slice can be taken of it: it can teach, but not be started from"
+        )
 
     def task_head(self) -> TaskHead:
-        raise InputError(f"{self.path} has no classifier on it")
+        """A copy of its head, frozen.
+
+        Raises:
+            InputError: if it has none, or one that is not supported.
+        """
+        if self.head is None:
+            raise self.head_problem or no_head(self.path)
+        return copy.deepcopy(self.head)
 
     def model(self) -> SuperPLM:
         """The encoder, for inference only."""
@@ -71,124 +94,178 @@ class BertFolder:
 
 
 def read_bert_folder(path: Path) -> BertFolder:
-    """Reads a folder that holds a BERT encoder, with or without a head on it.
+    """Reads a folder that holds an encoder, with or without a head on it.
 
     Raises:
         InputError: if a file is missing or broken, or the model is of another kind.
+        DamagedFileError: if an encoder folder was torn, truncated or edited.
     """
     if not path.is_dir():
         raise InputError(f"no teacher folder {path}: name a Hugging Face BERT folder")
-    config = _read_config(path / CONFIG_FILE)
-    weights_path = path / WEIGHTS_FILE
-    if not weights_path.is_file():
-        others = sorted(
-            entry.name
-            for entry in path.iterdir()
-            if entry.suffix in (".bin", ".pt", ".h5", ".msgpack") or "index" in entry.name
-        )
-        found = f" ({others[0]} is not read)" if others else ""
-        raise InputError(
-            f"{path} has no {WEIGHTS_FILE}{found}: save the model with "
-            "save_pretrained(..., safe_serialization=True) in one file"
-        )
-    try:
-        stored = load_file(weights_path)
-    except (SafetensorError, OSError, ValueError, struct.error) as error:
-        raise InputError(
-            f"{weights_path} is no whole safetensors file ({error}): fetch or save it again"
-        ) from error
-    weights = _encoder_weights(stored, config, weights_path)
-    # The heads and the epsilon stand in no weight.
-    facts = {**dataclasses.asdict(config), "weights": sha256_file(weights_path)}
-    return BertFolder(path, config, weights, sha256_text(canonical_json(facts)))
+    if (path / ENCODER_FILE).is_file() and not (path / CONFIG_FILE).exists():
+        return _from_encoder_folder(path)
+    config_path = path / CONFIG_FILE
+    config = config_from(read_document(config_path), config_path)
+    stored, sha256 = _stored(path)
+    return bert_of(path, config, stored, weights_sha256=sha256)
 
 
-def _read_config(path: Path) -> SuperPLMConfig:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; a teacher is a Hugging Face BERT folder with "
-            f"{CONFIG_FILE}, {WEIGHTS_FILE} and a tokenizer"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}): restore it") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path} does not hold one JSON object: restore it")
-    return _config_from(document, path)
+def bert_of(
+    path: Path, config: StoredConfig, stored: Mapping[str, Tensor], *, weights_sha256: str
+) -> BertFolder:
+    """The encoder that stored weights are, whatever head stands on it.
 
+    Args:
+        path: the folder, or the file of weights.
+        config: what it says of itself.
+        stored: the weights under the family's names.
+        weights_sha256: of the file or files they come from.
 
-def _config_from(document: Mapping[str, Any], path: Path) -> SuperPLMConfig:
-    kind = document.get("model_type")
-    if kind != "bert":
-        raise InputError(f"{path}: model_type {kind!r} is not supported: use a BERT (`bert`)")
-    supported = {
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute",),
-        "type_vocab_size": (TYPE_VOCAB_SIZE,),
-    }
-    for name, values in supported.items():
-        if document.get(name, values[0]) not in values:
-            raise InputError(
-                f"{path}: {name} {document[name]!r} is not supported: it must be {values[0]!r}"
-            )
-    for name in ("is_decoder", "add_cross_attention"):
-        if document.get(name):
-            raise InputError(f"{path}: {name} is not supported: use an encoder")
-    for name in (*_SIZES, "vocab_size", "max_position_embeddings"):
-        value = document.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{path}: {name} must be a positive integer, not {value!r}")
-    epsilon = document.get("layer_norm_eps", 1e-12)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
-        raise InputError(f"{path}: layer_norm_eps must be between 0 and 1, not {epsilon!r}")
-    return SuperPLMConfig(
-        largest=_shape(document, path),
-        vocab_size=document["vocab_size"],
-        max_positions=document["max_position_embeddings"],
-        layer_norm_epsilon=float(epsilon),
-    )
-
-
-def _shape(document: Mapping[str, Any], path: Path) -> Architecture:
-    hidden_size, heads = document["hidden_size"], document["num_attention_heads"]
-    if hidden_size % heads:
-        raise InputError(
-            f"{path}: hidden_size {hidden_size} is not divisible by num_attention_heads {heads}"
-        )
-    sizes = {ours: document[theirs] for theirs, ours in _SIZES.items()}
-    try:
-        return Architecture(**sizes, qkv_size=hidden_size)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _encoder_weights(
-    stored: Mapping[str, Tensor], config: SuperPLMConfig, path: Path
-) -> dict[str, Tensor]:
-    """The encoder's own weights, in float32, whatever head stands on it."""
+    Raises:
+        InputError: if a weight is missing or not as the config says.
+    """
+    family = config.family
     # Models with a head prefix the encoder's names; the first checkpoints named LayerNorm's
     # weights gamma and beta.
     found = {
-        name.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias"): value
-        for name, value in stored.items()
+        name.removeprefix(family.prefix).replace(".gamma", ".weight").replace(".beta", ".bias"): v
+        for name, v in stored.items()
     }
-    shapes = weight_shapes(
-        config.largest, vocab_size=config.vocab_size, max_positions=config.max_positions
+    weights = _encoder_weights(found, config, path)
+    head = task_head(found, config, path)
+    words = weights["embeddings.word_embeddings.weight"]
+    answers = head if isinstance(head, TaskHead) else None
+    return BertFolder(
+        path=path,
+        family=family.name,
+        config=config.config,
+        weights=weights,
+        sha256=_identity(config.config, weights_sha256, answers, family=family.name),
+        head=answers,
+        head_problem=None if isinstance(head, TaskHead) else head,
+        mlm_head=masked_language_head(found, words, config, path),
     )
-    weights: dict[str, Tensor] = {}
-    for name, shape in shapes.items():
-        if name not in found:
-            raise InputError(f"{path} lacks {name}: it does not hold the BERT of its config.json")
-        value = found[name]
-        if tuple(value.shape) != shape:
-            raise InputError(
-                f"{path}: {name} has shape {list(value.shape)}, but its config.json says "
-                f"{list(shape)}"
-            )
-        if not value.is_floating_point():
-            raise InputError(f"{path}: {name} is {value.dtype}: save the model in float32")
-        weights[name] = value.float()
-        if not bool(torch.isfinite(weights[name]).all()):
-            raise InputError(f"{path}: {name} holds values that are not finite numbers")
+
+
+def _identity(
+    config: SuperPLMConfig, weights_sha256: str, head: TaskHead | None, *, family: str
+) -> str:
+    """The hash of what decides an encoder's outputs."""
+    # The number of heads, the epsilon and the labels stand in no weight.
+    facts: dict[str, Any] = {**dataclasses.asdict(config), "weights": weights_sha256}
+    if config.embedding_size is None:
+        del facts["embedding_size"]
+    if family != "bert":
+        facts["family"] = family
+    if head is not None:
+        facts["head"] = {"kind": head.kind, "labels": head.labels}
+    return sha256_text(canonical_json(facts))
+
+
+def _stored(path: Path) -> tuple[dict[str, Tensor], str]:
+    """All weights of a folder, and the hash of their files."""
+    if (path / WEIGHTS_FILE).is_file():
+        return _load(path / WEIGHTS_FILE), sha256_file(path / WEIGHTS_FILE)
+    if (path / INDEX_FILE).is_file():
+        names = _shards(path / INDEX_FILE)
+        stored: dict[str, Tensor] = {}
+        for name in names:
+            stored.update(_load(path / name))
+        return stored, sha256_text(canonical_json([sha256_file(path / name) for name in names]))
+    others = sorted(
+        entry.name
+        for entry in path.iterdir()
+        if entry.suffix in (".bin", ".pt", ".h5", ".msgpack") or "index" in entry.name
+    )
+    found = f" ({others[0]} is not read)" if others else ""
+    raise InputError(
+        f"{path} has no {WEIGHTS_FILE}{found}: save the model with "
+        "save_pretrained(..., safe_serialization=True), or bring a pytorch_model.bin in with "
+        "import-model"
+    )
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names, in order; they stand beside it."""
+    try:
+        document = mapping(json.loads(index.read_text(encoding="utf-8")))
+        names = sorted({text(name) for name in mapping(document["weight_map"]).values()})
+    except (OSError, LookupError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{index} is no index of weights ({error}): fetch or save it again"
+        ) from error
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise InputError(f"{index} names {name!r}, which is no file beside it: fetch it again")
+    return names
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, struct.error) as error:
+        raise InputError(
+            f"{path} is no whole safetensors file ({error}): fetch or save it again"
+        ) from error
+
+
+def _encoder_weights(
+    stored: Mapping[str, Tensor], config: StoredConfig, path: Path
+) -> dict[str, Tensor]:
+    """The encoder's own weights, in float32 and in our shapes, whatever head stands on it."""
+    own = config.config
+    d, e = own.largest.hidden_size, own.embedding_size
+    width = d if e is None else e
+    shapes = weight_shapes(own.largest, vocab_size=own.vocab_size, max_positions=own.max_positions)
+    positions, segments = (
+        f"embeddings.{table}_embeddings.weight" for table in ("position", "token_type")
+    )
+    for name in shapes:
+        if name.startswith("embeddings."):
+            shapes[name] = (*shapes[name][:-1], width)
+    shapes[positions] = (own.max_positions + config.skipped_positions, width)
+    shapes[segments] = (config.segments, width)
+    weights = {
+        name: checked(stored, config.family.stored_name(name), shape, path)
+        for name, shape in shapes.items()
+        if name != segments or config.segments
+    }
+    weights[positions] = weights[positions][config.skipped_positions :]
+    weights[segments] = _two_segments(weights.get(segments), width)
+    if e is not None:
+        for part, shape in (("weight", (d, e)), ("bias", (d,))):
+            name = f"{_PROJECT}.{part}"
+            weights[f"embeddings.{name}"] = checked(stored, name, shape, path)
     return weights
+
+
+def _two_segments(rows: Tensor | None, width: int) -> Tensor:
+    """A table of two segments `[2, e]`: one for both, or no difference, where there were fewer."""
+    if rows is None:
+        return torch.zeros(TYPE_VOCAB_SIZE, width)
+    if len(rows) < TYPE_VOCAB_SIZE:
+        return rows.expand(TYPE_VOCAB_SIZE, -1)
+    return rows[:TYPE_VOCAB_SIZE]  # no tokenizer of these families makes more
+
+
+def _from_encoder_folder(path: Path) -> BertFolder:
+    encoder, _ = load_encoder(path)
+    config = SuperPLMConfig(
+        largest=encoder.architecture,
+        vocab_size=encoder.vocab_size,
+        max_positions=encoder.max_positions,
+        layer_norm_epsilon=encoder.layer_norm_epsilon,
+    )
+    head = None
+    if encoder.head is not None:
+        head = TaskHead.from_head(encoder.head)
+        head.requires_grad_(False).eval()  # noqa: FBT003
+    weights_sha256 = sha256_file(path / ENCODER_WEIGHTS_FILE)
+    return BertFolder(
+        path=path,
+        family="encoder",
+        config=config,
+        weights={name: torch.from_numpy(value) for name, value in encoder.weights.items()},
+        sha256=_identity(config, weights_sha256, head, family="encoder"),
+        head=head,
+    )

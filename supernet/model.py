@@ -46,6 +46,8 @@ class SuperPLMConfig:
         vocab_size: rows of the word embedding.
         max_positions: rows of the position embedding.
         layer_norm_epsilon: added to variances.
+        embedding_size: width of the embeddings, where a linear layer widens them to the hidden
+            size (small ELECTRAs); such a model runs whole. None: they have the hidden size.
     """
 
     largest: Architecture
@@ -53,6 +55,7 @@ class SuperPLMConfig:
     vocab_size: int = VOCAB_SIZE
     max_positions: int = MAX_POSITIONS
     layer_norm_epsilon: float = 1e-12  # BERT's
+    embedding_size: int | None = None
 
     def check_holds(self, architecture: Architecture) -> None:
         """Refuses an architecture that is no slice.
@@ -64,6 +67,11 @@ class SuperPLMConfig:
             raise InputError(
                 f"{architecture} is no slice of the SuperPLM, which is {self.largest} with heads "
                 f"of {self.largest.head_size}: name a shape within it"
+            )
+        if self.embedding_size is not None and architecture != self.largest:
+            raise InputError(
+                f"{architecture} is no slice of {self.largest}, whose embeddings are "
+                f"{self.embedding_size} wide: it runs whole"
             )
 
 
@@ -214,11 +222,13 @@ def _prefixed(observe: Observer | None, index: int) -> Observer | None:
 class _Embeddings(nn.Module):
     def __init__(self, config: SuperPLMConfig) -> None:
         super().__init__()
-        d = config.largest.hidden_size
-        self.word_embeddings = nn.Embedding(config.vocab_size, d)
-        self.position_embeddings = nn.Embedding(config.max_positions, d)
-        self.token_type_embeddings = nn.Embedding(TYPE_VOCAB_SIZE, d)
-        self.LayerNorm = nn.LayerNorm(d, eps=config.layer_norm_epsilon)
+        d, e = config.largest.hidden_size, config.embedding_size
+        width = d if e is None else e
+        self.word_embeddings = nn.Embedding(config.vocab_size, width)
+        self.position_embeddings = nn.Embedding(config.max_positions, width)
+        self.token_type_embeddings = nn.Embedding(TYPE_VOCAB_SIZE, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_epsilon)
+        self.embeddings_project = None if e is None else nn.Linear(e, d)
 
     def forward(
         self,
@@ -228,6 +238,9 @@ class _Embeddings(nn.Module):
         words: WordRows | None,
     ) -> Tensor:
         """Word + segment + position embeddings and their LayerNorm, `[B, S, d]`."""
+        project = self.embeddings_project
+        if project is not None:
+            hidden_size = project.in_features
         if words is None:
             # Gathered whole and cut afterwards: a cut table would be copied whole.
             embedded = F.embedding(input_ids, self.word_embeddings.weight)[..., :hidden_size]
@@ -236,7 +249,8 @@ class _Embeddings(nn.Module):
         positions = self.position_embeddings.weight[: input_ids.shape[1], :hidden_size]
         segments = self.token_type_embeddings.weight[:, :hidden_size]
         segment = segments[0] if token_type_ids is None else F.embedding(token_type_ids, segments)
-        return layer_norm(embedded + positions + segment, self.LayerNorm)
+        normal = layer_norm(embedded + positions + segment, self.LayerNorm)
+        return normal if project is None else project(normal)
 
 
 class _SelfAttention(nn.Module):
