@@ -92,7 +92,10 @@ def read_topics(tokenizer_folder: Path) -> Topics:
     ids = torch.tensor([found.ids for found in encoded])
     mask = torch.tensor([found.attention_mask for found in encoded])
     return Topics(
-        tuple(Batch(*part) for part in zip(ids.split(64), mask.split(64), strict=True)),
+        tuple(
+            Batch(ids[start : start + 64], mask[start : start + 64])
+            for start in range(0, len(ids), 64)
+        ),
         np.array([number for _, number, _ in chosen]),
         np.array([held for _, _, held in chosen]),
         names,

@@ -4,7 +4,8 @@
     python -m benchmarks.training_speed loss [SECONDS]
 
 `throughput`: a SuperPLM at paper scale (8-768-3072-12-768), batches of 16 x 128 tokens, a teacher
-of MiniLM's size, four shapes for each optimiser step in both; rounds interleaved, tokens times shapes.
+of MiniLM's size, four shapes for each optimiser step in both; rounds interleaved, tokens times
+shapes.
 
 `loss`: from the demo's teacher, the published loop (one shape a step, first layers, channels as the
 teacher has them) is trained for SECONDS; ours until its twelve fixed slices score what those of the

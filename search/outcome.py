@@ -8,12 +8,12 @@ from typing import Any
 from autotinybert.text_table import text_table
 from device_profiles.profile import DeviceProfile
 from search.candidates import MODEL_FOLDER, Try
+from search.card_facts import device_text
 from search.constraints import name_of
 from search.file_score import load_score, score_text, term_of
-from search.card_facts import device_text
 from search.pipeline import WholePath
-from search.task_scores import load_scores, scores_text
 from search.result import load_search
+from search.task_scores import load_scores, scores_text
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import parameters
 from supernet.encoder import load_encoder
@@ -161,8 +161,8 @@ def _rung_line(rung: Mapping[str, Any], limit: float) -> str:
         return f"{rung['speedup']:g} times as fast: {rung['outcome']}"
     told = "within" if rung["holds"] else "more than"
     return (
-        f"{rung['speedup']:g} times as fast: {rung['architecture']} scores {rung['score_drop']:.2f} "
-        f"points below the teacher, {told} the {limit:g} allowed"
+        f"{rung['speedup']:g} times as fast: {rung['architecture']} scores "
+        f"{rung['score_drop']:.2f} points below the teacher, {told} the {limit:g} allowed"
     )
 
 

@@ -33,7 +33,6 @@ from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
 from supernet.training import TrainingSettings
 from supernet.training_request import DEFAULT_SEQUENCE_LENGTH, ready_corpus
 
-
 DEFAULT_WORKLOAD_LENGTH = 128
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from search.constraints import Budget
 from supernet.architecture import Architecture
+from supernet.objectives import ObjectiveName
 
 
 @dataclass(frozen=True, kw_only=True)

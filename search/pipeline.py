@@ -34,10 +34,8 @@ from autotinybert.command import Answer
 from autotinybert.errors import OccupiedFolderError, WorkError
 from autotinybert.files import whole_file
 from device_profiles.measurements import (
-    describe_slice,
     read_measurements,
     rows_of_slice,
-    slice_of_columns,
 )
 from device_profiles.profile import LATENCIES_FILE, DeviceProfile
 from predictor.cli import fit_predictor
@@ -50,7 +48,6 @@ from search.cli import verify_model
 from search.comparison import measured_shapes, read_scores, score_profile
 from search.confidence import percentile_of
 from search.constraints import Budget
-from search.file_score import load_score
 from search.graph_choice import graph_variant_of
 from search.path_request import PathRequest
 from search.profiled_as import options_as_of
@@ -64,9 +61,8 @@ from supernet.architecture import ARCHITECTURE_FIELDS, Architecture, to_matrix
 from supernet.cli import export_model, extract_model
 from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
 from supernet.corpus_cli import PreparedCorpus, prepare, prepare_task
-from supernet.encoder import load_encoder
-from supernet.model_card import ModelCard
-from supernet.supernet_folder import load_supernet, read_document
+from supernet.huggingface import BertFolder
+from supernet.supernet_folder import load_supernet
 from supernet.train_model_cli import train_model
 from supernet.training_cli import train_supernet
 from supernet.training_request import DEFAULT_SEQUENCE_LENGTH
@@ -121,6 +117,7 @@ class WholePath:
         self._prepared: PreparedCorpus | None = None
         self.out = out
         self.shared = out if whole is None else whole.out
+        self.stages: Stages
         self.request = request
         if whole is not None:
             self.stages = whole.stages
@@ -192,7 +189,7 @@ class WholePath:
         """Everything up to the verified model, once the corpus was read.
 
         Returns:
-            What was verified, in order. If the last one passed, it may be handed out.
+            What was verified, in order. If the last one passed, its files are in `model/`.
 
         Raises:
             InputError: if the budget is below what is reachable; before anything is trained.
@@ -201,7 +198,9 @@ class WholePath:
         self.measure()
         self.check_reachable()
         self.train()
-        return self.find()
+        tries = self.find()
+        self.hand_out(tries)
+        return tries
 
     def part(self, name: str, budget: Budget) -> WholePath:
         """A path under another budget, in a folder of its own, that shares what this one made."""
@@ -390,7 +389,7 @@ class WholePath:
             score_profile(
                 load_supernet(self.supernet),
                 DeviceProfile.load(self.profile),
-                self.out / COMPARISON_FILE,
+                self.shared / COMPARISON_FILE,
             )
 
     def _candidates(self) -> list[Try]:
@@ -418,7 +417,7 @@ class WholePath:
 
         The gate is the same: their predicted upper bound.
         """
-        scores = read_scores(self.out / COMPARISON_FILE)
+        scores = read_scores(self.shared / COMPARISON_FILE)
         part = self._slice_of(load_predictor(self.predictor))
         if not scores:
             return []
@@ -444,6 +443,12 @@ class WholePath:
                 "graph_variant": self.graph_variant,
             },
         )
+
+    def _teacher(self) -> BertFolder:
+        """The teacher, which the SuperPLM knows."""
+        found = load_supernet(self.supernet).origin.read_teacher()
+        assert found is not None
+        return found
 
     def shortlist_ms(self) -> dict[Architecture, float]:
         """The budget's statistic of shapes as measured after the search, where it is known."""
@@ -479,7 +484,7 @@ class WholePath:
             verification = self._export_and_verify(name, folder, "trained")
         if request.task is not None and verification["outcome"] == "passed":
             with self.stage("scores"):
-                score_task(request, load_corpus(self.corpus), folder)
+                score_task(request, self._teacher(), load_corpus(self.corpus), folder)
         return Try(candidate, "model", verification, folder)
 
     def _export_and_verify(self, name: str, folder: Path, form: str) -> dict[str, Any]:

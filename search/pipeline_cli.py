@@ -241,11 +241,11 @@ def run_path(
     else:
         found = climb(path)
         shown, tried = found.best.path, found.tries
+        shown.hand_out(tried)
         more = {
             "max_score_drop": checked.request.max_score_drop,
             "rungs": [rung.to_json() for rung in found.rungs],
         }
-    shown.hand_out(tried)
     with path.stage("report"):
         data = {**outcome_of(shown, tried), **more}
         with whole_file(out / REPORT_FILE) as file:

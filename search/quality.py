@@ -2,8 +2,8 @@
 
 How much a shape loses once it is trained further is known only afterwards. So speed-ups over the
 teacher are tried on a ladder, by bisection: at each rung the best shape is searched, verified to be
-so fast, trained and scored on the user's labels; the next rung is faster if it lost no more than was
-allowed, and slower otherwise. Text, profile, predictor and SuperPLM are shared by all rungs.
+so fast, trained and scored on the user's labels; the next rung is faster if it lost no more than
+was allowed, and slower otherwise. Text, profile, predictor and SuperPLM are shared by all rungs.
 """
 
 from __future__ import annotations

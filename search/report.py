@@ -21,6 +21,7 @@ from search.comparison import ScoredShape, measured_shapes, pareto_front, scored
 from search.file_score import score_text
 from search.outcome import STAGE_NAMES
 from search.pipeline import COMPARISON_FILE, WholePath
+from search.report_task import score_sections
 from search.result import SearchResult, load_search
 from search.verification_plan import CANDIDATE
 from search.verification_result import load_verification
@@ -48,6 +49,7 @@ def path_report(path: WholePath, tries: Sequence[Try], outcome: Mapping[str, Any
     shapes = _Shapes.of(path, profile, result, slice_)
     sections = [
         _summary(outcome),
+        *score_sections(outcome),
         _front(shapes, result, tries, outcome),
         _published(shapes, result),
         _verification(path, tries),
@@ -84,7 +86,7 @@ class _Shapes:
         loss = {found.architecture: found.loss for found in result.candidates}
         return cls(
             profiled=scored_shapes(
-                path.out / COMPARISON_FILE, profile.measurements, slice_, column
+                path.shared / COMPARISON_FILE, profile.measurements, slice_, column
             ),
             measured=[
                 ScoredShape(shape, "", loss[shape], value)
@@ -358,7 +360,7 @@ def _training(path: WholePath, tries: Sequence[Try], outcome: Mapping[str, Any])
     return page.section(
         "Training",
         page.figure(
-            figures.training_curves(_log(path.out / "supernet" / LOG_FILE), winner),
+            figures.training_curves(_log(path.supernet / LOG_FILE), winner),
             "Losses on training batches, means over ten steps.",
         ),
         *parts,

@@ -15,17 +15,30 @@ import typer
 from autotinybert.command import Answer, JsonOption, OverwriteOption, VersionOption
 from autotinybert.command import main as run
 from autotinybert.errors import InputError
-from autotinybert.files import OutputFolder, check_apart, sha256_text
+from autotinybert.files import OutputFolder, check_apart, sha256_file, sha256_text
 from autotinybert.text_table import text_table
-from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
-from supernet.corpus_preparation import CorpusOptions, write_corpus
+from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus, save_corpus
+from supernet.corpus_preparation import (
+    MAX_SEQUENCE_LENGTH,
+    CorpusOptions,
+    check_sequence_length,
+    write_corpus,
+)
 from supernet.corpus_staging import PreparedCorpus, open_staging
 from supernet.corpus_text import PYTHON_DOCS, corpus_identity
+from supernet.tasks.examples import read_examples
+from supernet.tasks.task_corpus import describe, task_corpus, text_lengths
 from supernet.text_files import DocumentText, SentenceRule
 from supernet.text_python import DEFAULT_PYTHON_DOCS_CHARACTERS
 from supernet.tokenizer_files import read_tokenizer_files
 
-__all__ = ["PreparedCorpus", "corpus_identity", "prepare", "prepare_corpus_command"]
+__all__ = [
+    "PreparedCorpus",
+    "corpus_identity",
+    "prepare",
+    "prepare_corpus_command",
+    "prepare_task",
+]
 
 _COMMAND = "prepare-corpus"
 
@@ -34,18 +47,29 @@ _CHARACTERS_PER_MEGABYTE = 1_000_000
 
 def prepare_corpus_command(
     *,
+    teacher: Annotated[Path, typer.Option(help="Hugging Face encoder's folder, with tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Folder of the corpus.")],
     corpus: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="python-docs|PATH",
             help="Docstrings of installed packages; or text: one sentence a line, an empty line "
             "between documents; or JSONL; or either gzipped; or a folder of them, or of Hugging "
             "Face datasets.",
         ),
-    ],
-    teacher: Annotated[Path, typer.Option(help="Hugging Face encoder's folder, with tokenizer.")],
-    out: Annotated[Path, typer.Option(help="Folder of the corpus.")],
-    sequence_length: Annotated[int, typer.Option(help="Most tokens of a sequence.")] = 64,
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Instead: the texts of a task, csv or one of GLUE's, to distil it on."),
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="With --task: texts to train on.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="With --task: texts to score on.")] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            help="Most tokens of a sequence; default 64, with --task what 99 % of the texts need."
+        ),
+    ] = None,
     max_megabytes: Annotated[
         float | None,
         typer.Option(
@@ -91,11 +115,23 @@ def prepare_corpus_command(
     del json, version  # the frame around every command reads them
     started_s = time.monotonic()
     check_apart(out, {"the folder of the teacher": teacher})
+    if task is not None:
+        if train is None or dev is None or corpus is not None:
+            raise InputError("--task needs --train FILE and --dev FILE, and no --corpus")
+        prepared = prepare_task(
+            *(task, train, dev, teacher, out),
+            sequence_length=sequence_length,
+            overwrite=overwrite,
+            verify=verify,
+        )
+        return _written(prepared, started_s)
+    if corpus is None:
+        raise InputError("name a --corpus: python-docs, or text; or a --task with its files")
     prepared = prepare(
         corpus,
         teacher,
         out,
-        sequence_length=sequence_length,
+        sequence_length=64 if sequence_length is None else sequence_length,
         max_megabytes=max_megabytes,
         overwrite=overwrite,
         pairs=pairs,
@@ -104,10 +140,15 @@ def prepare_corpus_command(
         workers=workers,
         verify=verify,
     )
+    return _written(prepared, started_s)
+
+
+def _written(prepared: PreparedCorpus, started_s: float) -> Answer:
+    """Writes a corpus, unless it is there already, and says so."""
     if prepared.finished_before:
-        return _answer(out, prepared.corpus)
+        return _answer(prepared.path, prepared.corpus)
     prepared.write()
-    return _answer(out, prepared.corpus, seconds=time.monotonic() - started_s)
+    return _answer(prepared.path, prepared.corpus, seconds=time.monotonic() - started_s)
 
 
 def prepare(
@@ -157,6 +198,54 @@ def prepare(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return PreparedCorpus(folder, made, staging)
+
+
+def prepare_task(
+    task: str,
+    train: Path,
+    dev: Path,
+    teacher: Path,
+    out: Path,
+    *,
+    sequence_length: int | None,
+    overwrite: bool,
+    verify: bool = False,
+) -> PreparedCorpus:
+    """Makes the corpus of a task's texts, or reads it if `out` holds it already.
+
+    Args:
+        task: how the files are read.
+        train: texts to train on.
+        dev: texts to score on.
+        teacher: the folder of the tokenizer.
+        out: of the corpus; it is not touched before `PreparedCorpus.write`.
+        sequence_length: the most tokens of a sequence; None takes what 99 % of the texts need.
+        overwrite: replace another corpus.
+        verify: read all of a corpus that is there, and check it.
+
+    Raises:
+        InputError: if an option or a file is wrong, or `out` belongs to something else.
+    """
+    texts, held = read_examples(task, train), read_examples(task, dev)
+    if sequence_length is None:
+        sequence_length = text_lengths(texts, teacher, most=MAX_SEQUENCE_LENGTH).training
+    check_sequence_length(sequence_length)
+    request = {
+        "task": texts.task,
+        "train": sha256_file(train),
+        "dev": sha256_file(dev),
+        "tokenizer": _hash_of_tokenizer(teacher),
+        "sequence_length": sequence_length,
+    }
+    folder = OutputFolder.claim(out, _COMMAND, request, files=(CORPUS_FILE,), overwrite=overwrite)
+    if folder.state == "finished":
+        return PreparedCorpus(folder, load_corpus(out, verify=verify))
+    made = task_corpus(
+        texts, held, teacher, sequence_length=sequence_length, source=describe((train, dev))
+    )
+    staging = open_staging(out, request)
+    save_corpus(staging, made)
+    return PreparedCorpus(folder, load_corpus(staging), staging)
 
 
 def _unusual(options: CorpusOptions) -> dict[str, Any]:

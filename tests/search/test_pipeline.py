@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,162 +14,24 @@ import pytest
 
 from autotinybert.command import Answer
 from autotinybert.errors import DamagedFileError, InputError, OccupiedFolderError, WorkError
-from autotinybert.files import OutputFolder
-from device_profiles.journal import Journal
-from device_profiles.measurements import architecture_columns
-from device_profiles.profile import JOURNAL_FILE, PROFILE_FILES, DeviceProfile, save_profile
-from device_profiles.protocol import Protocol
-from device_profiles.rows import rows_of
-from device_profiles.table import read_table
-from device_profiles.target import Target, Workload
-from predictor.cli import fit_predictor
-from profiler.answer import profile_answer
-from profiler.campaign import run_campaign
-from profiler.host import host_facts
-from profiler.plan import make_plan, sample_architectures
+from device_profiles.profile import DeviceProfile
 from search.candidates import ordered_candidates
-from search.cli import prepare_score, scored, verify_into
-from search.constraints import Budget, parse_latency
+from search.constraints import Budget
 from search.evaluation import Evaluation
-from search.exported_model import ExportedModel
 from search.outcome import outcome_of, outcome_text
-from search.path_checks import CheckedRequest, check_request
+from search.path_checks import CheckedRequest
 from search.path_request import PathRequest
-from search.pipeline import COMMANDS, WholePath
+from search.pipeline import WholePath
 from search.pipeline_cli import run_path
 from search.report import path_report
 from search.result import Candidate, load_search
 from search.stages import Stages, command_line
-from search.verification_plan import VerificationPlan
 from search.verification_result import VERIFICATION_FILE
-from supernet.architecture import Architecture, from_matrix
+from supernet.architecture import Architecture
 from supernet.model_folder import load_model_folder
-from supernet.published import BERT_BASE
 from supernet.score import HeldOutScore
-from supernet.space_file import load_space
 
 TEACHER = Architecture(3, 192, 320, 12, 192)
-
-
-class Bench:
-    """Commands whose measuring is done by a fake device; the others are the real ones.
-
-    Attributes:
-        called: the names of the commands, in order.
-        slowdown: of exported files, by how many were verified before.
-        machine: how much slower everything is while files are verified.
-        broken: whether nothing can be profiled.
-    """
-
-    def __init__(self, make_device: Callable[..., Any], slowdown: Callable[[int], float]) -> None:
-        self.called: list[str] = []
-        self._make_device = make_device
-        self._slowdown = slowdown
-        self._verified = 0
-        self.machine = 1.0
-        self.broken = False
-        self._host = host_facts()
-
-    @property
-    def commands(self) -> Mapping[str, Callable[..., Answer]]:
-        def counted(name: str, function: Callable[..., Answer]) -> Callable[..., Answer]:
-            def run(*arguments: Any, **options: Any) -> Answer:
-                self.called.append(name)
-                # What the bench takes is what the command takes.
-                inspect.signature(COMMANDS[name]).bind(*arguments, **options)
-                return function(*arguments, **options)
-
-            return run
-
-        measuring = {
-            "profile-device": self.profile_device,
-            "verify-model": self.verify_model,
-            # Its page has tests of its own, and takes seconds.
-            "fit-predictor": lambda *arguments, **options: fit_predictor(
-                *arguments, **{**options, "report": False}
-            ),
-        }
-        return {name: counted(name, value) for name, value in {**COMMANDS, **measuring}.items()}
-
-    def profile_device(self, *, out: Path, overwrite: bool = False, **options: Any) -> Answer:
-        request = {name: str(value) for name, value in options.items()}
-        folder = OutputFolder.claim(
-            out, "profile-device", request, files=PROFILE_FILES, overwrite=overwrite
-        )
-        if folder.state == "finished":
-            return profile_answer(DeviceProfile.load(out), finished_before=True)
-        if "architectures" in options:
-            shapes = from_matrix(architecture_columns(read_table(options["architectures"])))
-            references = []
-        else:
-            largest = Architecture.parse(options["within"])
-            space = load_space(options["space"]).clipped(largest)
-            shapes = sample_architectures(space, options["configs"], options["seed"])
-            references = [Architecture.parse(name) for name in options["reference"]]
-        plan = make_plan(
-            shapes,
-            workloads=[Workload()],
-            targets=[Target(precision=options["precision"][0])],
-            rivals=False,
-            seed=options["seed"],
-            references=references,
-        )
-        device = self._make_device(seed=options["seed"])
-        device.host = self._host
-        device.broken = self.broken
-        protocol = Protocol()
-        folder.create()
-        with Journal(out / JOURNAL_FILE, fresh=folder.state == "new") as journal:
-            folder.begin([])
-            campaign = run_campaign(
-                plan, protocol, journal, device.open, host=self._host, clock_s=device.clock_s
-            )
-            save_profile(
-                out,
-                target="cpu-x86",
-                host=self._host,
-                protocol=protocol,
-                arguments=[],
-                campaign=campaign,
-                rows=rows_of(campaign, protocol),
-                references=references,
-            )
-            folder.finish()
-        return profile_answer(DeviceProfile.load(out))
-
-    def verify_model(self, *, model: Path, profile: Path, out: Path, **options: Any) -> Answer:
-        exported = ExportedModel.read(model)
-        latency, reference = options["max_latency"], options.get("speedup_reference")
-        budget = Budget(
-            statistic=options["budget_statistic"],
-            max_latency_ms=None if latency is None else parse_latency(latency),
-            min_speedup=options["speedup"],
-            speedup_reference=Architecture.parse(reference or str(BERT_BASE.architecture)),
-        )
-        plan = VerificationPlan.make(
-            exported,
-            DeviceProfile.load(profile),
-            budget,
-            workload=Workload(),
-            target=Target(precision=exported.precision),
-        )
-        beside = options["score_with"]
-        scorer = None if beside is None else prepare_score(exported, beside)
-        factor, machine = self._slowdown(self._verified), self.machine
-        self._verified += 1
-        device = self._make_device(
-            seed=3, slowdown=lambda *where: machine * (factor if where[-1] else 1.0)
-        )
-        device.host = self._host
-        answer = verify_into(
-            out,
-            plan,
-            device.open,
-            clock_s=device.clock_s,
-            sleep_s=device.sleep_s,
-            max_wait_s=0.0,
-        )
-        return answer if scorer is None else scored(answer, out, scorer)
 
 
 @pytest.fixture
@@ -183,6 +43,10 @@ def request_of(teacher_folder: Path, text_file: Path) -> Callable[..., PathReque
             "target": "cpu-x86",
             "budget": Budget(max_latency_ms=max_latency_ms),
             "corpus": str(text_file),
+            "task": None,
+            "train": None,
+            "dev": None,
+            "max_score_drop": None,
             "space": "kd",
             "profile": None,
             "configs": 30,
@@ -207,7 +71,7 @@ def request_of(teacher_folder: Path, text_file: Path) -> Callable[..., PathReque
     return make
 
 
-def path_in(out: Path, request: PathRequest, bench: Bench, **options: Any) -> WholePath:
+def path_in(out: Path, request: PathRequest, bench: Any, **options: Any) -> WholePath:
     out.mkdir(exist_ok=True)
     clock = itertools.count(0.0, 1.0)
     path = WholePath(out, request, clock_s=lambda: next(clock), commands=bench.commands, **options)
@@ -216,9 +80,9 @@ def path_in(out: Path, request: PathRequest, bench: Bench, **options: Any) -> Wh
 
 
 def test_the_path_ends_with_a_verified_model_and_a_report(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     out = tmp_path / "out"
     path = path_in(out, request_of(), bench)
     tries = path.run()
@@ -257,11 +121,11 @@ def test_the_path_ends_with_a_verified_model_and_a_report(
 
 
 def test_the_path_in_int8_hands_out_an_int8_file_that_was_scored_as_itself(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
     out = tmp_path / "out"
     request = request_of(precision="int8")
-    path = path_in(out, request, Bench(make_bench, slowdown=lambda _: 1.0))
+    path = path_in(out, request, bench_of(lambda _: 1.0))
     tries = path.run()
     assert [found.outcome for found in tries] == ["passed"]
     assert {row[3] for row in DeviceProfile.load(path.profile).measurements.slices} == {"int8"}
@@ -286,13 +150,13 @@ def test_the_path_in_int8_hands_out_an_int8_file_that_was_scored_as_itself(
 
 
 def test_what_is_finished_is_not_done_again(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     out = tmp_path / "out"
     path_in(out, request_of(), bench).run()
     before = {found: found.stat().st_mtime_ns for found in out.rglob("*.safetensors")}
-    again = path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 9.0)).run()
+    again = path_in(out, request_of(), bench_of(lambda _: 9.0)).run()
     assert again[-1].outcome == "passed", "the recorded verdict counts, not a second try"
     after = {found: found.stat().st_mtime_ns for found in out.rglob("*.safetensors")}
     kept = {found for found in before if "model/" not in str(found.relative_to(out))}
@@ -300,9 +164,9 @@ def test_what_is_finished_is_not_done_again(
 
 
 def test_a_candidate_that_fails_is_followed_by_the_next_best(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda verified: 1.5 if verified == 0 else 1.0)
+    bench = bench_of(lambda verified: 1.5 if verified == 0 else 1.0)
     out = tmp_path / "out"
     tries = path_in(out, request_of(max_latency_ms=1.5), bench).run()
     assert [found.outcome for found in tries] == ["failed", "passed"]
@@ -314,9 +178,9 @@ def test_a_candidate_that_fails_is_followed_by_the_next_best(
 
 
 def test_no_model_is_handed_out_when_every_candidate_is_over_its_budget(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 2.0)
+    bench = bench_of(lambda _: 2.0)
     out = tmp_path / "out"
     path = path_in(out, request_of(max_latency_ms=1.5), bench)
     (out / "model").mkdir()  # an earlier request's
@@ -331,9 +195,9 @@ def test_no_model_is_handed_out_when_every_candidate_is_over_its_budget(
 
 
 def test_a_budget_below_what_is_reachable_ends_before_anything_is_trained(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     path = path_in(tmp_path / "out", request_of(max_latency_ms=0.1), bench)
     with pytest.raises(InputError, match=r"nothing in space kd meets 0.1 ms: the lowest p50"):
         path.run()
@@ -341,24 +205,24 @@ def test_a_budget_below_what_is_reachable_ends_before_anything_is_trained(
 
 
 def test_another_request_is_refused_unless_it_may_overwrite(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     out = tmp_path / "out"
     path_in(out, request_of(), bench).run()
     profiled = (out / "profile" / "profile.json").stat().st_mtime_ns
     other = request_of(evaluations=10)
     with pytest.raises(OccupiedFolderError, match="search"):
-        path_in(out, other, Bench(make_bench, slowdown=lambda _: 1.0)).run()
-    tries = path_in(out, other, Bench(make_bench, slowdown=lambda _: 1.0), overwrite=True).run()
+        path_in(out, other, bench_of(lambda _: 1.0)).run()
+    tries = path_in(out, other, bench_of(lambda _: 1.0), overwrite=True).run()
     assert tries[-1].outcome == "passed"
     assert (out / "profile" / "profile.json").stat().st_mtime_ns == profiled, "it stayed the same"
 
 
 def test_a_stage_that_fails_ends_the_path_and_its_cost_is_kept(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     asked: list[bool] = []
 
     def nothing_ok(*, overwrite: bool = False, **_: Any) -> Answer:
@@ -378,9 +242,9 @@ def test_a_stage_that_fails_ends_the_path_and_its_cost_is_kept(
 
 
 def test_a_speedup_is_told_by_what_was_measured_beside_the_file(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     bench.machine = 1.6  # the machine is slower than when it was profiled, all of it alike
     budget = Budget(min_speedup=100.0)
     path = path_in(tmp_path / "out", request_of(budget=budget), bench)
@@ -395,9 +259,9 @@ def test_a_speedup_is_told_by_what_was_measured_beside_the_file(
 
 
 def test_an_impossible_budget_under_the_fast_rule_ends_before_training(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     path = path_in(tmp_path / "out", request_of(max_latency_ms=0.8, method="fast"), bench)
     with pytest.raises(InputError, match="under the fast rule meets"):
         path.run()
@@ -405,32 +269,32 @@ def test_an_impossible_budget_under_the_fast_rule_ends_before_training(
 
 
 def test_a_verdict_that_was_edited_is_not_believed(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
     out = tmp_path / "out"
-    path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 1.0)).run()
+    path_in(out, request_of(), bench_of(lambda _: 1.0)).run()
     (verdict,) = out.glob("candidates/*/trained-verified/verification.json")
     verdict.write_text(verdict.read_text().replace('"measured_ms": ', '"measured_ms": 0'))
     with pytest.raises(DamagedFileError, match=r"torn, truncated or edited|not valid JSON"):
-        path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 1.0)).run()
+        path_in(out, request_of(), bench_of(lambda _: 1.0)).run()
 
 
 def test_a_verdict_without_its_journal_is_measured_again(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
     out = tmp_path / "out"
-    path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 1.0)).run()
+    path_in(out, request_of(), bench_of(lambda _: 1.0)).run()
     for journal in out.glob("candidates/*/*-verified/verification.jsonl"):
         journal.write_bytes(b"")
-    tries = path_in(out, request_of(), Bench(make_bench, slowdown=lambda _: 9.0)).run()
+    tries = path_in(out, request_of(), bench_of(lambda _: 9.0)).run()
     assert tries[-1].outcome == "failed"
     assert not (out / "model").exists()
 
 
 def test_a_shortlist_that_could_not_be_measured_leaves_the_predictions(
-    tmp_path: Path, make_bench: Callable[..., Any], request_of: Callable[..., PathRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
 
     def profile_device(*, out: Path, **options: Any) -> Answer:
         broken = "architectures" in options
@@ -478,50 +342,14 @@ def test_a_command_is_shown_as_it_would_be_typed() -> None:
     assert line == "fit-predictor 'a b' --report --seed 0 --threads 1 --threads 2"
 
 
-@pytest.fixture
-def checked_of(teacher_folder: Path, text_file: Path) -> Callable[..., CheckedRequest]:
-    def make(**changes: Any) -> CheckedRequest:
-        target = {"x86_64": "cpu-x86", "aarch64": "cpu-arm"}[os.uname().machine]
-        options: dict[str, Any] = {
-            "teacher": str(teacher_folder),
-            "target": target,
-            "max_latency_ms": 2.0,
-            "speedup": None,
-            "speedup_reference": "teacher",
-            "budget_statistic": "p50",
-            "corpus": str(text_file),
-            "space": "kd",
-            "profile": None,
-            "configs": 30,
-            "sequence_length": 128,
-            "batch_size": 1,
-            "threads": 1,
-            "precision": "fp32",
-            "graph_variant": "plain",
-            "training_sequence_length": 16,
-            "max_megabytes": None,
-            "supernet_minutes": 0.005,
-            "train_minutes": 0.005,
-            "method": "random",
-            "evaluations": 6,
-            "shortlist": 3,
-            "tries": 2,
-            "max_wait": 0.0,
-            "seed": 0,
-        }
-        return check_request(**{**options, **changes})
-
-    return make
-
-
 def test_a_finished_path_is_told_again_and_handed_out_again_if_its_model_is_gone(
-    tmp_path: Path, make_bench: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
 ) -> None:
     out, checked = tmp_path / "out", checked_of()
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     first = run_path(out, checked, commands=bench.commands)
     assert (first.exit_code, first.data["finished_before"]) == (0, False)
-    again = Bench(make_bench, slowdown=lambda _: 9.0)
+    again = bench_of(lambda _: 9.0)
     second = run_path(out, checked, commands=again.commands)
     assert (second.exit_code, second.data["finished_before"], again.called) == (0, True, [])
     shutil.rmtree(out / "model")
@@ -531,10 +359,10 @@ def test_a_finished_path_is_told_again_and_handed_out_again_if_its_model_is_gone
 
 
 def test_no_model_of_another_request_outlives_it(
-    tmp_path: Path, make_bench: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
 ) -> None:
     out = tmp_path / "out"
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     run_path(out, checked_of(), commands=bench.commands)
     (out / "model" / "notes.txt").write_text("mine")
     with pytest.raises(OccupiedFolderError, match=r"holds what is no model's \(notes.txt\)"):
@@ -548,15 +376,15 @@ def test_no_model_of_another_request_outlives_it(
 
 
 def test_a_path_without_a_model_is_finished_too_and_an_undecided_one_goes_on(
-    tmp_path: Path, make_bench: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
+    tmp_path: Path, bench_of: Callable[..., Any], checked_of: Callable[..., CheckedRequest]
 ) -> None:
-    slow = Bench(make_bench, slowdown=lambda _: 9.0)
+    slow = bench_of(lambda _: 9.0)
     failed = run_path(tmp_path / "failed", checked_of(), commands=slow.commands)
     assert (failed.exit_code, failed.data["outcome"]) == (1, "failed")
     again = run_path(tmp_path / "failed", checked_of(), commands=slow.commands)
     assert (again.exit_code, again.data["finished_before"]) == (1, True)
 
-    busy = Bench(make_bench, slowdown=lambda _: 1.0)
+    busy = bench_of(lambda _: 1.0)
     busy.machine = 1.6
     out = tmp_path / "undecided"
     undecided = run_path(out, checked_of(), commands=busy.commands)
@@ -568,13 +396,13 @@ def test_a_path_without_a_model_is_finished_too_and_an_undecided_one_goes_on(
 
 def test_a_changed_text_is_another_request(
     tmp_path: Path,
-    make_bench: Callable[..., Any],
+    bench_of: Callable[..., Any],
     checked_of: Callable[..., CheckedRequest],
     text_file: Path,
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text(text_file.read_text())
-    bench = Bench(make_bench, slowdown=lambda _: 1.0)
+    bench = bench_of(lambda _: 1.0)
     run_path(tmp_path / "out", checked_of(corpus=str(text)), commands=bench.commands)
     text.write_text(text.read_text() + "\n\na b c d e f g h i j k l\n")
     with pytest.raises(OccupiedFolderError, match="corpus"):

@@ -54,7 +54,7 @@ def broken_teacher(teacher_folder: Path, tmp_path: Path) -> Callable[[str], Path
             weights.write_bytes(weights.read_bytes()[:-10])
         elif damage == "another kind":
             config = json.loads((folder / "config.json").read_text())
-            (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
+            (folder / "config.json").write_text(json.dumps({**config, "model_type": "deberta"}))
         else:
             (folder / damage).unlink()
         return folder
@@ -65,11 +65,14 @@ def broken_teacher(teacher_folder: Path, tmp_path: Path) -> Callable[[str], Path
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("config.json", "config.json: No such file or directory; a teacher is a Hugging Face BERT"),
+        (
+            "config.json",
+            "config.json: No such file or directory; a teacher is a Hugging Face folder",
+        ),
         ("model.safetensors", "has no model.safetensors"),
         ("tokenizer.json", "no tokenizer in"),
         ("torn weights", "model.safetensors is no whole safetensors file"),
-        ("another kind", "model_type 'roberta' is not supported"),
+        ("another kind", "model_type 'deberta' is not supported"),
     ],
 )
 def test_a_teacher_that_is_not_whole_is_one_line_and_nothing_is_written(
