@@ -161,7 +161,8 @@ def _load_checkpoint(path: Path) -> dict[str, Tensor]:
             f"({str(error).splitlines()[0][:100]}...): save its state_dict() with torch.save"
         ) from error
     except (
-        OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError
+        OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+        AssertionError, zipfile.BadZipFile,
     ) as error:  # fmt: skip
         raise InputError(
             f"{path} is no whole checkpoint ({' '.join(str(error).split())[:100]}): fetch it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -241,7 +242,7 @@ def test_a_file_that_holds_something_else_is_refused(
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_torn_file_is_one_line_whatever_is_missing(
+def test_a_torn_or_edited_file_is_read_or_refused_in_one_line(
     tmp_path: Path, random_encoder: Make, *, zipped: bool
 ) -> None:
     encoder = random_encoder("1-8-8-2-4")
@@ -250,11 +251,19 @@ def test_a_torn_file_is_one_line_whatever_is_missing(
     torch.save(state, file, _use_new_zipfile_serialization=zipped)
     content = file.getvalue()
     (tmp_path / CONFIG_FILE).write_text(json.dumps(config_of(encoder.architecture)))
+    rng = np.random.default_rng(0)
     for length in (0, 1, 5, 100, 1000, len(content) // 2, len(content) - 1):
         (tmp_path / CHECKPOINT_FILE).write_bytes(content[:length])
         with pytest.raises(InputError) as caught:
             read_model(tmp_path)
         assert "\n" not in str(caught.value)
+    for _ in range(200):
+        edited = bytearray(content)
+        for place in rng.integers(0, len(content), 3):
+            edited[place] = rng.integers(0, 256)
+        (tmp_path / CHECKPOINT_FILE).write_bytes(edited)
+        with contextlib.suppress(InputError):
+            read_model(tmp_path)
 
 
 def test_the_classifier_of_an_old_hugging_face_folder_comes_along(tmp_path: Path) -> None:
