@@ -10,7 +10,9 @@ from device_profiles.profile import DeviceProfile
 from search.candidates import MODEL_FOLDER, Try
 from search.constraints import name_of
 from search.file_score import load_score, score_text, term_of
-from search.pipeline import WholePath, device_text
+from search.card_facts import device_text
+from search.pipeline import WholePath
+from search.task_scores import load_scores, scores_text
 from search.result import load_search
 from supernet.architecture import Architecture, to_matrix
 from supernet.cost import parameters
@@ -30,6 +32,7 @@ STAGE_NAMES = {
     "comparison": "scoring the profile's shapes",
     "verification": "exporting and verifying",
     "training": "training the winner further",
+    "scores": "scoring on the dev file",
     "report": "writing the report",
 }
 
@@ -49,8 +52,8 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
     data: dict[str, Any] = {
         "outcome": last.outcome if last else "failed",
         "reason": last.verification["reason"] if last else "every candidate was measured above it",
-        "model": str(path.out / MODEL_FOLDER) if passed else None,
-        "report": str(path.out / "report.html"),
+        "model": str(path.shared / MODEL_FOLDER) if passed else None,
+        "report": str(path.shared / "report.html"),
         "device": device_text(profile),
         "precision": request.precision,
         "graph_variant": path.graph_variant,
@@ -96,6 +99,7 @@ def outcome_of(path: WholePath, tries: Sequence[Try]) -> dict[str, Any]:
                 )[0]
             ),
             "faster_than": _speedups(verification, request.largest),
+            "scores": None if request.task is None else load_scores(last.folder),
         }
     return data
 
@@ -120,6 +124,7 @@ def outcome_text(data: Mapping[str, Any]) -> str:
         lines.append(
             f"try {number}: {found['architecture']} ({form}) {found['outcome']}: {found['reason']}"
         )
+    lines += [_rung_line(found, data["max_score_drop"]) for found in data.get("rungs", ())]
     rows = [(STAGE_NAMES[name], f"{spent:.0f}") for name, spent in data["stages_s"].items()]
     rows.append(("in all", f"{sum(data['stages_s'].values()):.0f}"))
     lines.append(text_table(("stage", "seconds"), rows))
@@ -137,6 +142,7 @@ def outcome_text(data: Mapping[str, Any]) -> str:
             f"{data['held_out_loss_of_slice']:.3f}), {losses['test']:.3f} on text that the search "
             "never saw",
             *_file_lines(data),
+            *([] if data.get("scores") is None else [scores_text(data["scores"])]),
             f"wrote {data['model']} and {data['report']}",
         ]
     elif data["outcome"] == "undecided":
@@ -147,6 +153,17 @@ def outcome_text(data: Mapping[str, Any]) -> str:
     else:
         lines.append(f"no model met the budget, so there is none; see {data['report']}")
     return "\n".join(lines)
+
+
+def _rung_line(rung: Mapping[str, Any], limit: float) -> str:
+    """What became of a speed-up that was tried."""
+    if rung["score_drop"] is None:
+        return f"{rung['speedup']:g} times as fast: {rung['outcome']}"
+    told = "within" if rung["holds"] else "more than"
+    return (
+        f"{rung['speedup']:g} times as fast: {rung['architecture']} scores {rung['score_drop']:.2f} "
+        f"points below the teacher, {told} the {limit:g} allowed"
+    )
 
 
 def _both_in(precision: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,18 +18,23 @@ from profiler.variant_choice import AUTO
 from search.constraints import Budget
 from search.graph_choice import graph_variant_of
 from search.path_request import PathRequest
+from search.path_task import TASK_OPTIONS, TaskTexts, check_task
 from search.verification_plan import choose_slice
 from supernet.architecture import Architecture
 from supernet.corpus import CORPUS_FILE
 from supernet.corpus_cli import PreparedCorpus, corpus_identity
 from supernet.demo_teacher import teacher_folder
 from supernet.huggingface import BertFolder, read_bert_folder
+from supernet.published import BERT_BASE
 from supernet.space import Space
 from supernet.space_file import load_space, space_document
 from supernet.starting import check_positions
 from supernet.tokenizer_files import check_tokenizer_files, read_tokenizer_files
 from supernet.training import TrainingSettings
 from supernet.training_request import DEFAULT_SEQUENCE_LENGTH, ready_corpus
+
+
+DEFAULT_WORKLOAD_LENGTH = 128
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def check_request(
     teacher: str,
     max_latency_ms: float | None,
     speedup: float | None,
-    speedup_reference: str,
+    speedup_reference: str | None,
     budget_statistic: str,
     **options: Any,
 ) -> CheckedRequest:
@@ -63,7 +69,7 @@ def check_request(
         teacher: a folder, or the demo's name.
         max_latency_ms: the budget, or None.
         speedup: the budget instead, or None.
-        speedup_reference: `teacher`, or an architecture.
+        speedup_reference: `teacher`, or an architecture; None is the default.
         budget_statistic: of the latency.
         options: the attributes of `PathRequest` that are not named here.
 
@@ -74,6 +80,14 @@ def check_request(
     tokenizer = read_tokenizer_files(read.path)
     check_tokenizer_files(tokenizer, read.config.vocab_size)
     largest = read.config.largest
+    if read.cannot_start is not None:
+        raise InputError(f"{read.path}: {read.cannot_start}; use another teacher")
+    texts = check_task(read, **{name: options[name] for name in TASK_OPTIONS})
+    if options["max_score_drop"] is not None:
+        speedup = _slowest(options["max_score_drop"], max_latency_ms, speedup, texts)
+        speedup_reference = "teacher"
+    if speedup_reference is None:
+        speedup_reference = str(BERT_BASE.architecture) if texts is None else "teacher"
     budget = Budget(
         statistic=budget_statistic,
         max_latency_ms=max_latency_ms,
@@ -82,6 +96,11 @@ def check_request(
             largest if speedup_reference == "teacher" else Architecture.parse(speedup_reference)
         ),
     )
+    for name, found in (
+        ("sequence_length", DEFAULT_WORKLOAD_LENGTH if texts is None else texts.usual_length),
+        ("training_sequence_length", None if texts is None else texts.training_length),
+    ):
+        options[name] = found if options[name] is None else options[name]
     request = PathRequest(teacher=teacher, largest=largest, budget=budget, **options)
     for minutes in (request.supernet_minutes, request.train_minutes):
         TrainingSettings(minutes=minutes)
@@ -106,17 +125,42 @@ def check_request(
         **request.to_json(),
         "teacher": read.sha256,
         "tokenizer": {name: sha256_bytes(content) for name, content in tokenizer.items()},
-        "corpus": (
-            sha256_file(ready.path / CORPUS_FILE) if ready else corpus_identity(request.corpus)
-        ),
+        "corpus": _corpus_identity(request, ready),
         "space": space_document(space),
         "profile": request.profile and sha256_file(request.profile / PROFILE_FILE),
     }
     return CheckedRequest(request, read, tokenizer, identity)
 
 
+def _slowest(
+    max_score_drop: float,
+    max_latency_ms: float | None,
+    speedup: float | None,
+    texts: TaskTexts | None,
+) -> float:
+    """The budget of a path that looks for the fastest within a quality: the teacher's own speed."""
+    if texts is None:
+        raise InputError("--max-score-drop needs a --task: without labels nothing is scored")
+    if max_latency_ms is not None or speedup is not None:
+        raise InputError(
+            "--max-score-drop looks for the fastest model: leave --max-latency and --speedup out"
+        )
+    if not (math.isfinite(max_score_drop) and max_score_drop >= 0):
+        raise InputError(f"--max-score-drop {max_score_drop} is no number of points from 0")
+    return 1.0
+
+
+def _corpus_identity(request: PathRequest, ready: PreparedCorpus | None) -> object:
+    """What tells one text from another."""
+    if request.task is not None:
+        return [sha256_file(path) for path in (request.train, request.dev) if path is not None]
+    return sha256_file(ready.path / CORPUS_FILE) if ready else corpus_identity(request.corpus)
+
+
 def _check_text(request: PathRequest, teacher: BertFolder) -> PreparedCorpus | None:
     """Refuses sequences that the teacher cannot read; returns the corpus if it is ready."""
+    if request.task is not None:
+        return None  # checked with the task
     ready = ready_corpus(request.corpus, request.training_sequence_length, request.max_megabytes)
     length = request.training_sequence_length or DEFAULT_SEQUENCE_LENGTH
     check_positions(ready.corpus.sequence_length if ready else length, teacher.config, teacher.path)

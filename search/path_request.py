@@ -20,7 +20,11 @@ class PathRequest:
         largest: the teacher's shape.
         target: what is profiled.
         budget: what the model must meet.
-        corpus: what is trained on.
+        corpus: what is trained on; nothing else where there is a task.
+        task: a classifier's task, by the name of its files' format; None for an encoder alone.
+        train: its texts.
+        dev: its labelled texts to score on.
+        max_score_drop: points of its score that the fastest model may lose, instead of a budget.
         space: what is searched.
         profile: a finished profile of this machine to use instead of measuring one, or None.
         configs: shapes to profile.
@@ -46,6 +50,10 @@ class PathRequest:
     target: str
     budget: Budget
     corpus: str
+    task: str | None
+    train: Path | None
+    dev: Path | None
+    max_score_drop: float | None
     space: str
     profile: Path | None
     configs: int
@@ -77,8 +85,20 @@ class PathRequest:
             **values,
             "largest": str(self.largest),
             "budget": self.budget.to_json(),
-            "profile": None if self.profile is None else str(self.profile),
+            **{
+                name: None if values[name] is None else str(values[name])
+                for name in ("profile", "train", "dev")
+            },
         }
+
+    @property
+    def objective(self) -> ObjectiveName:
+        """What the SuperPLM learns."""
+        return "kd" if self.task is None else "task"
+
+    def task_options(self) -> dict[str, Any]:
+        """The options that name a task's files."""
+        return {"task": self.task, "train": self.train, "dev": self.dev}
 
     def workload_options(self) -> dict[str, Any]:
         """The options that choose one workload and target of a profile."""

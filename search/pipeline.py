@@ -11,7 +11,7 @@ each is resumable by itself, and what was run can be typed again one by one.
 6. `shortlist/`   the best of them are measured in a campaign of their own; the profile's shapes are
                   scored like those of the search, to compare with
 7. `candidates/`  best first: extracted, exported and verified; then trained, exported, verified and
-                  scored as a file
+                  scored as a file, and a classifier on the user's own labels
 8. `model/`       the first that passed, with its `verification.json`; nothing else ever lies there
 
 A slice is verified before it is trained, for its speed does not depend on its weights, and training
@@ -21,7 +21,8 @@ is what costs; the trained file is verified again, for that is the one that is h
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -44,9 +45,11 @@ from predictor.model import LatencyPredictor, SlicePredictor
 from predictor.store import load_predictor
 from profiler.cli import profile_device
 from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
+from search.card_facts import card_of
 from search.cli import verify_model
 from search.comparison import measured_shapes, read_scores, score_profile
 from search.confidence import percentile_of
+from search.constraints import Budget
 from search.file_score import load_score
 from search.graph_choice import graph_variant_of
 from search.path_request import PathRequest
@@ -55,11 +58,12 @@ from search.result import Candidate, SearchResult, load_search
 from search.search_cli import search_architecture
 from search.searching import choose_slice, feasible_under, searched_lattice
 from search.stages import STAGES_FILE, Stages, command_line
+from search.task_scores import score_task
 from search.verification_result import VERIFICATION_FILE, load_verification
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture, to_matrix
 from supernet.cli import export_model, extract_model
 from supernet.corpus import CORPUS_FILE, TokenCorpus, load_corpus
-from supernet.corpus_cli import PreparedCorpus, prepare
+from supernet.corpus_cli import PreparedCorpus, prepare, prepare_task
 from supernet.encoder import load_encoder
 from supernet.model_card import ModelCard
 from supernet.supernet_folder import load_supernet, read_document
@@ -96,6 +100,7 @@ class WholePath:
         fresh: begin the account of costs anew: what is there is another request's.
         overwrite: replace what another request left; a stage that stays the same is kept.
         commands: what runs the stages, by name.
+        whole: the path that this one is a part of: text, profile, predictor and SuperPLM are its.
     """
 
     def __init__(
@@ -108,28 +113,44 @@ class WholePath:
         fresh: bool = False,
         overwrite: bool = False,
         commands: Mapping[str, StageFunction] = COMMANDS,
+        whole: WholePath | None = None,
     ) -> None:
         self._overwrite = overwrite
         self._commands = commands
         self._clock_s = clock_s
         self._prepared: PreparedCorpus | None = None
         self.out = out
+        self.shared = out if whole is None else whole.out
         self.request = request
-        self.stages = Stages(out / STAGES_FILE, clock_s)
-        if not fresh:
+        if whole is not None:
+            self.stages = whole.stages
+        elif fresh:
+            self.stages = Stages(out / STAGES_FILE, clock_s)
+        else:
             self.stages = Stages.load(out / STAGES_FILE, clock_s)
         self._say = say
 
     @property
     def profile(self) -> Path:
         """The device profile's folder."""
-        return self.request.profile or self.out / "profile"
+        return self.request.profile or self.shared / "profile"
 
     @property
     def corpus(self) -> Path:
         """The token corpus's folder: the one that was named, or ours."""
         named = Path(self.request.corpus)
-        return named if (named / CORPUS_FILE).exists() else self.out / "corpus"
+        is_ready = self.request.task is None and (named / CORPUS_FILE).exists()
+        return named if is_ready else self.shared / "corpus"
+
+    @property
+    def predictor(self) -> Path:
+        """The predictor's folder."""
+        return self.shared / "predictor"
+
+    @property
+    def supernet(self) -> Path:
+        """The SuperPLM's folder."""
+        return self.shared / "supernet"
 
     def read_corpus(self, teacher: Path) -> TokenCorpus:
         """Reads the text and tokenises it; writes nothing, so that bad text leaves nothing behind.
@@ -140,24 +161,30 @@ class WholePath:
         Raises:
             InputError: if there is no text, or too little, or `out` belongs to something else.
         """
-        if self.corpus != self.out / "corpus":
+        if self.corpus != self.shared / "corpus":
             return load_corpus(self.corpus)
         started_s = self._clock_s()
         options: dict[str, Any] = {
             "sequence_length": self.request.training_sequence_length or DEFAULT_SEQUENCE_LENGTH,
             "max_megabytes": self.request.max_megabytes,
         }
-        typed = {"corpus": self.request.corpus, "teacher": self.request.teacher, **options}
+        source: dict[str, Any] = {"corpus": self.request.corpus}
+        reader: Callable[..., PreparedCorpus] = prepare
+        if self.request.task is not None:
+            source = self.request.task_options()
+            options = {"sequence_length": self.request.training_sequence_length}
+            reader = prepare_task
+        typed = {**source, "teacher": self.request.teacher, **options}
         self.stages.commands["corpus: prepare-corpus"] = command_line(
             "prepare-corpus", **typed, out=self.corpus
         )
-        arguments = (self.request.corpus, teacher, self.corpus)
+        arguments = (*source.values(), teacher, self.corpus)
         try:
-            self._prepared = prepare(*arguments, **options, overwrite=False)
+            self._prepared = reader(*arguments, **options, overwrite=False)
         except OccupiedFolderError:
             if not self._overwrite:
                 raise
-            self._prepared = prepare(*arguments, **options, overwrite=True)
+            self._prepared = reader(*arguments, **options, overwrite=True)
         self.stages.add("corpus", self._clock_s() - started_s)
         return self._prepared.corpus
 
@@ -165,17 +192,42 @@ class WholePath:
         """Everything up to the verified model, once the corpus was read.
 
         Returns:
-            What was verified, in order. If the last one passed, its files are in `model/`.
+            What was verified, in order. If the last one passed, it may be handed out.
 
         Raises:
             InputError: if the budget is below what is reachable; before anything is trained.
             WorkError: if a stage failed.
         """
+        self.measure()
+        self.check_reachable()
+        self.train()
+        return self.find()
+
+    def part(self, name: str, budget: Budget) -> WholePath:
+        """A path under another budget, in a folder of its own, that shares what this one made."""
+        return WholePath(
+            self.out / name,
+            dataclasses.replace(self.request, budget=budget),
+            clock_s=self._clock_s,
+            say=self._say,
+            overwrite=self._overwrite,
+            commands=self._commands,
+            whole=self,
+        )
+
+    def measure(self) -> None:
+        """Writes the text, measures the device and fits the predictor."""
         self._corpus()
         self._profile()
         self._predictor()
-        self._check_reachable()
+
+    def train(self) -> None:
+        """Trains the SuperPLM."""
         self._supernet()
+
+    def find(self) -> list[Try]:
+        """Searches under the budget, and verifies what was found until one passes."""
+        self.out.mkdir(exist_ok=True)
         self._search()
         self._shortlist()
         self._compare()
@@ -260,13 +312,13 @@ class WholePath:
                 report=True,
                 baselines="quick",
                 seed=self.request.seed,
-                out=self.out / "predictor",
+                out=self.predictor,
             )
 
-    def _check_reachable(self) -> None:
+    def check_reachable(self) -> None:
         """Refuses a budget that nothing meets before hours go into training."""
         request = self.request
-        predictor = load_predictor(self.out / "predictor")
+        predictor = load_predictor(self.predictor)
         part = self._slice_of(predictor)
         budget = request.budget
         feasible_under(
@@ -286,9 +338,10 @@ class WholePath:
                 teacher=request.teacher,
                 corpus=str(self.corpus),
                 space=request.space,
+                objective=request.objective,
                 minutes=request.supernet_minutes,
                 seed=request.seed,
-                out=self.out / "supernet",
+                out=self.supernet,
             )
 
     def _search(self) -> None:
@@ -297,8 +350,8 @@ class WholePath:
             self._call(
                 "search",
                 "search-architecture",
-                supernet=self.out / "supernet",
-                predictor=self.out / "predictor",
+                supernet=self.supernet,
+                predictor=self.predictor,
                 **request.budget_options(),
                 **request.workload_options(),
                 precision=request.precision,
@@ -335,7 +388,7 @@ class WholePath:
         """Scores the shapes of the profile, too: what a search under other budgets would see."""
         with self.stage("comparison"):
             score_profile(
-                load_supernet(self.out / "supernet"),
+                load_supernet(self.supernet),
                 DeviceProfile.load(self.profile),
                 self.out / COMPARISON_FILE,
             )
@@ -351,47 +404,14 @@ class WholePath:
             if tries[-1].outcome != "failed":
                 break
         save_tries(self.out / VERIFICATION_FILE, self.request.budget, tries)
-        if tries and tries[-1].outcome == "passed":
-            card = ModelCard(
-                teacher=self.request.teacher_name,
-                budget=self.request.budget.describe(),
-                device=device_text(DeviceProfile.load(self.profile)),
-                verification=str(tries[-1].verification["reason"]),
-                facts=self._card_facts(tries[-1]),
-            )
-            hand_out(self.out, tries[-1], card)
-        else:
-            withdraw(self.out)
         return tries
 
-    def _card_facts(self, found: Try) -> list[tuple[str, str]]:
-        """What a user of the model must know that its weights do not say."""
-        _, extra = load_encoder(found.folder / "trained")
-        trained = extra["history"][-1]
-        verification = found.verification
-        workload = describe_slice(slice_of_columns(verification))
-        supernet_s = read_document(self.out / "supernet")["training"]["elapsed_s"]
-        return [
-            ("Latency is for", f"{workload}; longer sequences take longer"),
-            (
-                "Held-out distillation loss",
-                f"{self._card_loss(found, trained['held_out_loss']['test'])} (0 is the teacher, 2 "
-                "a constant), on documents that neither training nor search has seen; no task was "
-                "tried",
-            ),
-            (
-                "Trained",
-                f"{trained['elapsed_s'] / 60:.1f} minutes on its own, after {supernet_s / 60:.1f} "
-                "minutes as a slice of a SuperPLM",
-            ),
-        ]
-
-    def _card_loss(self, found: Try, float32: float) -> str:
-        """The test loss: of float32 weights, and of the file where that is something else."""
-        file = load_score(found.folder / "trained-verified")["splits"]["test"]["file"]["loss"]
-        if self.request.precision == "fp32" or file is None:
-            return f"{float32:.3f}"
-        return f"{file:.3f} for `model.onnx`, {float32:.3f} for the float32 weights"
+    def hand_out(self, tries: Sequence[Try]) -> None:
+        """Puts the model that passed in place, or takes away one that is there if none did."""
+        if tries and tries[-1].outcome == "passed":
+            hand_out(self.shared, tries[-1], card_of(self, tries[-1]))
+        else:
+            withdraw(self.shared)
 
     def _profiled_candidates(self, result: SearchResult) -> list[Candidate]:
         """The shapes of the profile, which were scored as well: the best of them may be the best.
@@ -399,7 +419,7 @@ class WholePath:
         The gate is the same: their predicted upper bound.
         """
         scores = read_scores(self.out / COMPARISON_FILE)
-        part = self._slice_of(load_predictor(self.out / "predictor"))
+        part = self._slice_of(load_predictor(self.predictor))
         if not scores:
             return []
         shapes = to_matrix([found.architecture for found in scores])
@@ -439,7 +459,7 @@ class WholePath:
             self._call(
                 name,
                 "extract-model",
-                supernet=self.out / "supernet",
+                supernet=self.supernet,
                 architecture=name,
                 out=folder / "slice",
             )
@@ -457,6 +477,9 @@ class WholePath:
             )
         with self.stage("verification"):
             verification = self._export_and_verify(name, folder, "trained")
+        if request.task is not None and verification["outcome"] == "passed":
+            with self.stage("scores"):
+                score_task(request, load_corpus(self.corpus), folder)
         return Try(candidate, "model", verification, folder)
 
     def _export_and_verify(self, name: str, folder: Path, form: str) -> dict[str, Any]:
@@ -490,12 +513,3 @@ class WholePath:
                     f"{answer.data[key]}: remove that folder and run the same command again"
                 )
         return document
-
-
-def device_text(profile: DeviceProfile) -> str:
-    """The machine of a profile in words."""
-    host = profile.host
-    return (
-        f"{profile.target}: {host['cpu_model']}, {host['cpu_count']} cores, ONNX Runtime "
-        f"{host['onnxruntime_version']}"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,10 +26,10 @@ from search.searching import METHODS
 from search.stages import STAGES_FILE
 from search.verification import DEFAULT_MAX_WAIT_S
 from search.verification_result import VERIFICATION_FILE
-from supernet.published import BERT_BASE
 from supernet.variants import GRAPH_VARIANTS
 
 if TYPE_CHECKING:
+    from search.candidates import Try
     from search.path_checks import CheckedRequest
 
 _COMMAND = "autotinybert"
@@ -56,21 +56,47 @@ def autotinybert(
         float | None, typer.Option(help="Budget instead: times as fast as a reference shape.")
     ] = None,
     speedup_reference: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="teacher|L-d-f-h-q", help="What --speedup counts against; default BERT-base."
+            metavar="teacher|L-d-f-h-q",
+            help="What --speedup counts against; default BERT-base, with --task the teacher.",
         ),
-    ] = str(BERT_BASE.architecture),
+    ] = None,
     budget_statistic: BudgetStatisticOption = "p50",
     corpus: Annotated[
-        str, typer.Option(help="python-docs, a text file, or a folder of prepare-corpus.")
+        str, typer.Option(help="python-docs, text, or a folder of prepare-corpus.")
     ] = "python-docs",
-    space: Annotated[str, typer.Option(help="kd, or a .toml or .json file.")] = "kd",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="The teacher is a classifier, and so is the result: csv, sst2, mnli, ... say how "
+            "--train and --dev are read."
+        ),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="With --task: texts to distil on; labels are not needed.")
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="With --task: labelled texts to score on.")
+    ] = None,
+    max_score_drop: Annotated[
+        float | None,
+        typer.Option(help="Budget instead: the fastest that scores at most so many points lower."),
+    ] = None,
+    space: Annotated[
+        str, typer.Option(help="kd, mlm, hf-native, or a .toml or .json file.")
+    ] = "kd",
     profile: Annotated[
         Path | None, typer.Option(help="A profile of this machine, instead of measuring one.")
     ] = None,
     configs: Annotated[int, typer.Option(min=20, help="Shapes to profile.")] = 60,
-    sequence_length: Annotated[int, typer.Option(help="Tokens of a run, padding included.")] = 128,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens of a run, padding included; default 128, with --task what 95 % of its "
+            "texts need."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Sequences of a run.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of a run.")] = 1,
     precision: Annotated[
@@ -124,6 +150,10 @@ def autotinybert(
         speedup_reference=speedup_reference,
         budget_statistic=budget_statistic,
         corpus=corpus,
+        task=task,
+        train=train,
+        dev=dev,
+        max_score_drop=max_score_drop,
         space=space,
         profile=profile,
         configs=configs,
@@ -168,6 +198,7 @@ def run_path(
     from search.candidates import check_model_folder_is_ours, is_handed_out, withdraw
     from search.outcome import outcome_of
     from search.pipeline import COMMANDS, WholePath
+    from search.quality import climb
     from search.report import path_report
     from supernet.starting import check_corpus
 
@@ -204,11 +235,21 @@ def run_path(
         for name in (VERIFICATION_FILE, STAGES_FILE):
             (out / name).unlink(missing_ok=True)
     folder.begin(files)
-    tried = path.run()
+    shown, more = path, {}
+    if checked.request.max_score_drop is None:
+        tried: Sequence[Try] = path.run()
+    else:
+        found = climb(path)
+        shown, tried = found.best.path, found.tries
+        more = {
+            "max_score_drop": checked.request.max_score_drop,
+            "rungs": [rung.to_json() for rung in found.rungs],
+        }
+    shown.hand_out(tried)
     with path.stage("report"):
-        data = outcome_of(path, tried)
+        data = {**outcome_of(shown, tried), **more}
         with whole_file(out / REPORT_FILE) as file:
-            file.write(path_report(path, tried, data))
+            file.write(path_report(shown, tried, data))
     data["stages_s"] = dict(path.stages.seconds)
     write_signed_json(
         out / OUTCOME_FILE,

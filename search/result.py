@@ -7,6 +7,7 @@
 History of the schema:
 
 1. The first.
+2. The terms of a loss by name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from device_profiles.journal import Journal
 from search.evaluation import Evaluation
 from supernet.architecture import ARCHITECTURE_FIELDS, Architecture
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SEARCH_FILE = "search.json"
 EVALUATIONS_FILE = "evaluations.csv"
@@ -161,6 +162,8 @@ def load_search(folder: Path) -> SearchResult:
             )
             for row in items(document["candidates"], mapping)
         ]
+        if len({frozenset(found.evaluation.score.terms) for found in candidates}) > 1:
+            raise ValueError("losses of different terms")
         return SearchResult(
             candidates,
             number(document["limit_ms"], lowest=0),

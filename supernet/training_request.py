@@ -155,10 +155,6 @@ def ready_corpus(
     """The token corpus that `--corpus` names; None if it names text."""
     path = Path(corpus)
     if not (path / CORPUS_FILE).exists():
-        if path.is_dir():
-            raise InputError(
-                f"{path} holds no {CORPUS_FILE}: make it with prepare-corpus --out {path}"
-            )
         return None
     ready = PreparedCorpus.read(path)
     length = ready.corpus.sequence_length

@@ -126,16 +126,6 @@ def test_an_empty_corpus_is_refused_before_anything_is_written(cli: Cli, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_space_with_other_heads_is_refused(cli: Cli, tmp_path: Path) -> None:
-    space = tmp_path / "heads.toml"
-    space.write_text(
-        "num_layers = [1]\nhidden_size = [16]\nffn_size = [32]\nnum_heads = [4]\nqkv_size = [16]\n"
-    )
-    code, _, error = cli(space=space)
-    assert code == 2
-    assert "space heads has 4 heads, the teacher 12" in error
-
-
 def test_a_profile_of_another_machine_is_refused(
     cli: Cli, make_profile: Callable[..., Path], tmp_path: Path
 ) -> None:

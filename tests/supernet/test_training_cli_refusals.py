@@ -35,7 +35,6 @@ SPACE = (
     [
         ({"--teacher": "absent"}, "no teacher folder absent"),
         ({"--corpus": "absent.txt"}, "cannot read --corpus absent.txt"),
-        ({"--corpus": "."}, "holds no corpus.json: make it with prepare-corpus"),
         ({"--space": "atlantis"}, "no space 'atlantis'"),
         ({"--space": "kd"}, "holds no shape of space kd: hidden_size begins at 128"),
         ({"--space": "mlm"}, "holds no shape of space mlm"),

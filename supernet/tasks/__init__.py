@@ -1,0 +1,1 @@
+"""Labelled tasks: their files, their metrics, and fine-tuning on them."""
