@@ -145,6 +145,25 @@ def test_an_encoder_with_narrow_embeddings_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_encoder_with_narrow_embeddings_teaches_its_task_and_starts_nothing(
+    cli: Cli, refused: Refused, teacher: Path, options: dict[str, object], tmp_path: Path
+) -> None:
+    saved_electra(tmp_path / "electra", teacher, embedding_size=12)
+    given = {**options, "--teacher": tmp_path / "electra", "--objective": "task", "--steps": 1}
+    del given["--space"]
+    largest = tmp_path / "space.toml"
+    largest.write_text(
+        "num_layers = [1, 2]\nhidden_size = [8, 16]\nffn_size = [16]\nnum_heads = [4]\n"
+        "qkv_size = [8]\n"
+    )
+    typed = [part for pair in given.items() for part in pair] + ["--space", largest]
+    error = refused(train_supernet, *typed)
+    assert "no slice can be taken of it: it can teach, but not be started from" in error
+    random = ("--start", "random", "--largest", "2-16-16-4-8")
+    code, _, error = cli(train_supernet, *typed, *random)
+    assert code == 0, error
+
+
 def test_the_same_command_again_says_so_and_another_is_refused(
     cli: Cli, refused: Refused, released: Path, teacher: Path, tmp_path: Path
 ) -> None:
