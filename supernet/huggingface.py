@@ -32,7 +32,7 @@ from supernet.encoder import WEIGHTS_FILE as ENCODER_WEIGHTS_FILE
 from supernet.model import SuperPLM, SuperPLMConfig
 from supernet.task_head import TaskHead
 from supernet.teacher_config import CONFIG_FILE, StoredConfig, config_from, read_document
-from supernet.teacher_heads import checked, masked_language_head, no_head, task_head
+from supernet.teacher_heads import checked, masked_language_head, task_head
 from supernet.weights import weight_shapes
 
 WEIGHTS_FILE = "model.safetensors"
@@ -53,7 +53,7 @@ class BertFolder:
             `embeddings` where the config has an embedding size.
         sha256: of what decides its outputs: the files of weights, `config`, and a head's labels.
         head: what answers its task, frozen; None where it has none that is supported.
-        head_problem: why it has none.
+        head_problem: what is wrong with one that is there; None where there is none at all.
         mlm_head: its head for masked words, named as that of `MaskedLanguageHead`.
     """
 
@@ -84,7 +84,10 @@ class BertFolder:
             InputError: if it has none, or one that is not supported.
         """
         if self.head is None:
-            raise self.head_problem or no_head(self.path)
+            raise self.head_problem or InputError(
+                f"{self.path} has no classifier on it: name a model saved by "
+                "AutoModelForSequenceClassification"
+            )
         return copy.deepcopy(self.head)
 
     def model(self) -> SuperPLM:
@@ -132,17 +135,20 @@ def bert_of(
         for name, v in stored.items()
     }
     weights = _encoder_weights(found, config, path)
-    head = task_head(found, config, path)
+    head, problem = None, None
+    try:
+        head = task_head(found, config, path)
+    except InputError as error:  # whoever needs the encoder alone can have it
+        problem = error
     words = weights["embeddings.word_embeddings.weight"]
-    answers = head if isinstance(head, TaskHead) else None
     return BertFolder(
         path=path,
         family=family.name,
         config=config.config,
         weights=weights,
-        sha256=_identity(config.config, weights_sha256, answers, family=family.name),
-        head=answers,
-        head_problem=None if isinstance(head, TaskHead) else head,
+        sha256=_identity(config.config, weights_sha256, head, family=family.name),
+        head=head,
+        head_problem=problem,
         mlm_head=masked_language_head(found, words, config, path),
     )
 

@@ -20,49 +20,28 @@ from supernet.teacher_config import StoredConfig
 _CLASSES = ("ForSequenceClassification", "ForQuestionAnswering")
 
 
-def task_head(
-    stored: Mapping[str, Tensor], config: StoredConfig, path: Path
-) -> TaskHead | InputError:
-    """The head that answers a task; otherwise why there is none.
+def task_head(stored: Mapping[str, Tensor], config: StoredConfig, path: Path) -> TaskHead | None:
+    """The head that answers a task, frozen; None if there is none.
 
     Args:
         stored: all weights of the folder, without the family's prefix.
         config: what the folder says of itself.
         path: the folder, for what an error says.
+
+    Raises:
+        InputError: if there is one that is not supported, or its weights or labels are damaged.
     """
-    try:
-        return _task_head(stored, config, path)
-    except InputError as error:
-        return error
-
-
-def _of_known_class(document: Mapping[str, Any]) -> bool:
-    try:
-        named = items(document.get("architectures") or (), text)
-    except ValueError:
-        return False
-    return not named or any(name.endswith(_CLASSES) for name in named)
-
-
-def no_head(path: Path) -> InputError:
-    """What is said of a folder without a head."""
-    return InputError(
-        f"{path} has no classifier on it: name a model saved by AutoModelForSequenceClassification"
-    )
-
-
-def _task_head(stored: Mapping[str, Tensor], config: StoredConfig, path: Path) -> TaskHead:
-    if not _of_known_class(config.document):
-        raise no_head(path)
     family = config.family
     kind: HeadKind = "span"
     names = {"qa_outputs": "qa_outputs"}
     labels: tuple[str, ...] = SPAN_LABELS
+    if not _of_known_class(config.document):
+        return None
     if "qa_outputs.weight" not in stored:
         names = {"pooler.dense": family.pooled, "classifier": family.classifier}
         outputs = stored.get(f"{family.classifier}.weight")
         if f"{family.pooled}.weight" not in stored or outputs is None or outputs.numel() == 0:
-            raise no_head(path)
+            return None
         labels = _labels(config.document, outputs.shape[0] if outputs.dim() else 1, path)
         kind = _kind(config.document, labels, path)
     size = config.config.largest.hidden_size
@@ -74,6 +53,14 @@ def _task_head(stored: Mapping[str, Tensor], config: StoredConfig, path: Path) -
         head = TaskHead(kind, size, labels, family.activation)
     head.load_state_dict(weights, assign=True)
     return head.requires_grad_(False).eval()  # noqa: FBT003 (torch's own signature)
+
+
+def _of_known_class(document: Mapping[str, Any]) -> bool:
+    try:
+        named = items(document.get("architectures") or (), text)
+    except ValueError:
+        return False
+    return not named or any(name.endswith(_CLASSES) for name in named)
 
 
 def _kind(document: Mapping[str, Any], labels: tuple[str, ...], path: Path) -> HeadKind:

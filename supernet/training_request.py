@@ -112,9 +112,9 @@ def starting_point(
 
 
 def _start(name: str | None, teacher: BertFolder | None) -> Start:
-    if name is None:
-        return "random" if teacher is None else "teacher"
-    found = one_of("--start", name, STARTS)
+    found: Start = "random" if teacher is None else "teacher"
+    if name is not None:
+        found = one_of("--start", name, STARTS)
     if found == "teacher" and teacher is None:
         raise InputError("--start teacher without a --teacher: name one, or use --start random")
     if found == "teacher" and teacher is not None and teacher.cannot_start is not None:

@@ -25,6 +25,7 @@ TORCH_HALF = frozenset(
         "held_out",
         "huggingface",
         "importance",
+        "importing",
         "learner",
         "masked_language",
         "model",
