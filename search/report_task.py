@@ -58,9 +58,9 @@ def _rungs(outcome: Mapping[str, Any]) -> str:
         "How fast within the quality",
         page.paragraph(
             f"At most {outcome['max_score_drop']:g} points below the teacher were allowed. "
-            "Speed-ups over the teacher were tried by bisection, each with a search, a verification "
-            "and further training of its own. The dev file chose between them, so its score of the "
-            "last one is a little optimistic."
+            "Speed-ups over the teacher were tried by bisection, each with a search, a "
+            "verification and further training of its own. The dev file chose between them, so its "
+            "score of the last one is a little optimistic."
         ),
         page.table(("times as fast", "best shape", "verification", "points lost", "holds"), rows),
     )
