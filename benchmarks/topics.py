@@ -67,8 +67,16 @@ class Topics:
         return float(found.score(scaled, self.labels[self.held_out]))
 
 
-def read_topics(tokenizer_folder: Path) -> Topics:
-    """Reads docstrings of installed packages, the same number of each as far as there are."""
+def topic_texts(*, per_topic: int) -> tuple[tuple[str, ...], list[tuple[str, int, bool]]]:
+    """Docstrings of installed packages, with names of packages masked.
+
+    Args:
+        per_topic: most texts of a package to learn from, and a quarter of it held out.
+
+    Returns:
+        The names of the packages; and of each text, the number of its package and whether it is of
+        a module that the corpus holds out.
+    """
     texts: dict[str, list[tuple[str, bool]]] = {}
     for document in python_documents(python_folders(), Tally()):
         package = document.group.split(".")[0]
@@ -83,8 +91,14 @@ def read_topics(tokenizer_folder: Path) -> Topics:
     for number, name in enumerate(names):
         for held in (False, True):
             of_split = [text for text, is_held in texts[name] if is_held == held]
-            most = _PER_TOPIC if not held else _PER_TOPIC // 4
+            most = per_topic if not held else per_topic // 4
             chosen += [(masked.sub("[MASK]", text), number, held) for text in of_split[:most]]
+    return names, chosen
+
+
+def read_topics(tokenizer_folder: Path) -> Topics:
+    """Texts and labels as tokens, the same number of each as far as there are."""
+    names, chosen = topic_texts(per_topic=_PER_TOPIC)
     tokenizer = load_tokenizer(tokenizer_folder)
     tokenizer.enable_truncation(_MAX_TOKENS)
     tokenizer.enable_padding(length=_MAX_TOKENS)

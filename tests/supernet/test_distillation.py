@@ -118,8 +118,8 @@ def test_uniform_attention_scores_one_in_units_of_the_teachers_relations(
 ) -> None:
     model = make_superplm()
     with torch.no_grad():
-        name = "encoder.layer.4.output.LayerNorm.weight"
-        model.get_parameter(name).fill_(2.0)  # so that attention is far from uniform
+        for part in ("query", "key", "value"):  # so that relations are far from uniform
+            model.get_parameter(f"encoder.layer.5.attention.self.{part}.weight").mul_(100)
     teacher = Teacher(model)
     spec = measured_spec(teacher, [batch], name="kd", attention="relations", relation_heads=4)
     assert spec.units["relations"] > 0.01
