@@ -12,6 +12,7 @@ import pytest
 
 from autotinybert.errors import DamagedFileError
 from autotinybert.files import REQUEST_FILE
+from supernet.cli import export_model
 from supernet.encoder import load_encoder
 from supernet.heads import Head, head_shapes
 from supernet.tasks.finetune_cli import finetune_model
@@ -88,6 +89,44 @@ def test_an_official_folder_is_read_and_its_submission_written(
     encoder, _ = load_encoder(tmp_path / "out")
     assert encoder.head is not None
     assert encoder.head.labels == ("negative", "positive")
+
+
+def test_mnli_is_judged_matched_and_mismatched_and_answers_three_files(
+    cli: Cli, request_: Options, tmp_path: Path
+) -> None:
+    folder = tmp_path / "MNLI"
+    folder.mkdir()
+    header = "index\tsentence1\tsentence2"
+    rows = ["0\tthe play\tthe list", "1\ta model\ta word", "2\ta play\tone"]
+    labels = ("entailment", "neutral", "contradiction")
+    for name in ("train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"):
+        lines = (f"{row}\t{label}" for row, label in zip(rows, labels, strict=True))
+        (folder / name).write_text("\n".join([f"{header}\tgold_label", *lines]) + "\n")
+    for name in ("test_matched.tsv", "test_mismatched.tsv", "diagnostic.tsv"):
+        (folder / name).write_text("\n".join([header, *rows]) + "\n")
+    official: Options = {**request_, "--task": "mnli", "--train": None, "--dev": None}
+    code, out, _ = cli(finetune_model, *typed({**official, "--data": folder}), "--json")
+    assert code == 0
+    chosen = json.loads(out)["chosen"]
+    assert set(chosen["dev"]) == {"dev_matched.tsv", "dev_mismatched.tsv"}
+    assert chosen["score"] == chosen["dev"]["dev_matched.tsv"]["accuracy"]
+    for name in ("MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"):
+        lines = (tmp_path / "out" / name).read_text().splitlines()
+        assert lines[0] == "index\tprediction"
+        assert {line.split("\t")[1] for line in lines[1:]} <= set(labels)
+
+
+def test_a_slice_of_a_superplm_becomes_a_classifier_that_can_be_exported(
+    cli: Cli, request_: Options, student: Path, tmp_path: Path
+) -> None:
+    code, _, error = cli(finetune_model, *typed({**request_, "--model": student, "--epochs": 1}))
+    assert (code, error) == (0, "")
+    _, extra = load_encoder(tmp_path / "out")
+    assert extra["origin"]["teacher"]["sha256"]
+    exported = ("--model", tmp_path / "out", "--out", tmp_path / "exported", "--json")
+    code, out, _ = cli(export_model, *exported)
+    assert code == 0
+    assert json.loads(out)["labels"] == ["leisure", "work"]
 
 
 def test_a_grid_of_several_seeds_is_reported_and_its_best_is_kept(
