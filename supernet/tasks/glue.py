@@ -19,6 +19,7 @@ import numpy.typing as npt
 from autotinybert.errors import InputError
 from autotinybert.files import whole_file
 from supernet.heads import HeadKind
+from supernet.tasks.labels import LabelNames
 from supernet.tasks.rows import RawExample, tsv_lines
 
 _BINARY = ("0", "1")
@@ -203,7 +204,12 @@ def _examples(
 
 
 def write_submission(
-    path: Path, task: GlueTask, ids: Sequence[str], predicted: npt.NDArray[np.generic]
+    path: Path,
+    task: GlueTask,
+    ids: Sequence[str],
+    predicted: npt.NDArray[np.integer] | npt.NDArray[np.floating],
+    *,
+    labels: Sequence[str] | None = None,
 ) -> None:
     """Writes an official submission file.
 
@@ -211,18 +217,18 @@ def write_submission(
         path: the file, of a name in `task.submissions`.
         task: the task.
         ids: of the examples of the test file.
-        predicted: the number of a label in `task.labels`, or a score, for each.
+        predicted: the number of a label, or a score, for each.
+        labels: names of the labels by number, where they are not in GLUE's order.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if it cannot be written, or these are not the task's labels.
     """
-    values = [_as_written(task, value, path.name) for value in predicted.tolist()]
+    if task.kind == "regression":
+        written = [f"{min(max(value, 0.0), STSB_HIGHEST):.3f}" for value in predicted.tolist()]
+    else:
+        order = LabelNames(labels or task.labels).order_of(task.labels, task.name)
+        names = dict(zip(order, task.written, strict=True))
+        written = [names[int(value)] for value in predicted.tolist()]
     with whole_file(path) as file:
         file.write("index\tprediction\n")
-        file.writelines(f"{name}\t{value}\n" for name, value in zip(ids, values, strict=True))
-
-
-def _as_written(task: GlueTask, value: float, file_name: str) -> str:
-    if task.kind == "regression":
-        return f"{min(max(value, 0.0), STSB_HIGHEST):.3f}"
-    return task.written[int(value)]
+        file.writelines(f"{name}\t{value}\n" for name, value in zip(ids, written, strict=True))

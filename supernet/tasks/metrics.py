@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from supernet.heads import HeadKind
 from supernet.tasks.examples import CSV_TASK, task_name
 from supernet.tasks.glue import GLUE_TASKS
 from supernet.tasks.labels import LabelNames
@@ -45,6 +46,14 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+def answers(kind: HeadKind, logits: npt.NDArray[np.floating[Any]]) -> Answers:
+    """The answers `[N]` that a head's outputs `[N, n]` mean: numbers of labels, or values."""
+    if kind == "regression":
+        return logits[:, 0].astype(np.float64)
+    numbers: npt.NDArray[np.int64] = logits.argmax(1)
+    return numbers
 
 
 def accuracy(gold: Answers, predicted: Answers) -> float:

@@ -210,6 +210,13 @@ def test_submissions_are_as_glue_wants_them(
     assert path.read_text() == "\n".join(["index\tprediction", *lines]) + "\n"
 
 
+def test_submissions_name_the_labels_whatever_order_a_model_has_them_in(tmp_path: Path) -> None:
+    path = tmp_path / "MNLI-m.tsv"
+    labels = ("contradiction", "entailment", "neutral")
+    write_submission(path, GLUE_TASKS["mnli"], ["0", "1"], np.array([0, 1]), labels=labels)
+    assert path.read_text() == "index\tprediction\n0\tcontradiction\n1\tentailment\n"
+
+
 def test_submissions_have_their_official_names() -> None:
     names = {name for task in GLUE_TASKS.values() for name in task.submissions.values()}
     assert names == {
