@@ -100,8 +100,8 @@ def test_mnli_is_judged_matched_and_mismatched_and_answers_three_files(
     rows = ["0\tthe play\tthe list", "1\ta model\ta word", "2\ta play\tone"]
     labels = ("entailment", "neutral", "contradiction")
     for name in ("train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"):
-        lines = (f"{row}\t{label}" for row, label in zip(rows, labels, strict=True))
-        (folder / name).write_text("\n".join([f"{header}\tgold_label", *lines]) + "\n")
+        labelled = [f"{row}\t{label}" for row, label in zip(rows, labels, strict=True)]
+        (folder / name).write_text("\n".join([f"{header}\tgold_label", *labelled]) + "\n")
     for name in ("test_matched.tsv", "test_mismatched.tsv", "diagnostic.tsv"):
         (folder / name).write_text("\n".join([header, *rows]) + "\n")
     official: Options = {**request_, "--task": "mnli", "--train": None, "--dev": None}
