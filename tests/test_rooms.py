@@ -33,6 +33,8 @@ TORCH_HALF = frozenset(
         "objective_change",
         "objectives",
         "onnx_score",
+        "span_finetuning",
+        "squad_finetuning",
         "starting",
         "student_folder",
         "supernet_folder",

@@ -112,7 +112,7 @@ def squad2_metrics(
         missing = [name for name in scores.exact if name not in null_odds]
         if missing:
             raise InputError(f"the null odds of question {missing[0]!r} are missing")
-    without = {question.id for question in questions if not gold_texts(question)}
+    without = {question.id for question in questions if not question.answers}
     empty = {
         name for name in scores.exact if null_odds is not None and null_odds[name] > null_threshold
     }
@@ -132,19 +132,20 @@ def squad2_metrics(
     return found
 
 
-def gold_texts(question: Question) -> list[str]:
-    """The answers of a question of which something is left after `normalize_answer`."""
-    return [answer.text for answer in question.answers if normalize_answer(answer.text)]
-
-
 def score_questions(
     questions: Sequence[Question], predictions: Mapping[str, str]
 ) -> QuestionScores:
-    """The scores of 2.0 of each question that has a prediction; the gold of one without is ""."""
+    """The scores of 2.0 of each question that has a prediction.
+
+    Gold answers of which nothing is left after `normalize_answer` do not count; where there is no
+    other, the gold answer is empty.
+    """
     exact, f1 = {}, {}
     for question in questions:
         if question.id in predictions:
-            golds, predicted = gold_texts(question) or [""], predictions[question.id]
+            texts = [answer.text for answer in question.answers]
+            golds = [text for text in texts if normalize_answer(text)] or [""]
+            predicted = predictions[question.id]
             exact[question.id] = max(exact_score(gold, predicted) for gold in golds)
             f1[question.id] = max(f1_score(gold, predicted) for gold in golds)
     return QuestionScores(exact, f1)

@@ -78,7 +78,7 @@ QUESTIONS = [
     question("b", "in 1889"),
     question("c"),
     question("d"),
-    question("e", "the"),  # nothing is left of its gold: it has no answer
+    question("e", "the"),  # nothing is left of its gold: an empty answer is right
 ]
 PREDICTIONS = {"a": "Eiffel", "b": "1889", "c": "", "d": "Paris", "e": ""}
 
@@ -90,12 +90,12 @@ def test_version_2_splits_questions_with_and_without_answers() -> None:
             "exact": 100 * 3 / 5,
             "f1": 100 * (1 + 2 / 3 + 1 + 0 + 1) / 5,
             "total": 5,
-            "HasAns_exact": 50,
-            "HasAns_f1": 100 * (1 + 2 / 3) / 2,
-            "HasAns_total": 2,
-            "NoAns_exact": 100 * 2 / 3,
-            "NoAns_f1": 100 * 2 / 3,
-            "NoAns_total": 3,
+            "HasAns_exact": 100 * 2 / 3,
+            "HasAns_f1": 100 * (1 + 2 / 3 + 1) / 3,
+            "HasAns_total": 3,
+            "NoAns_exact": 50,
+            "NoAns_f1": 50,
+            "NoAns_total": 2,
         }
     )
 
@@ -112,25 +112,24 @@ def test_version_2_leaves_out_questions_without_a_prediction() -> None:
 def test_predictions_whose_null_odds_are_above_the_threshold_count_as_empty() -> None:
     odds = {"a": -3.0, "b": 2.0, "c": 4.0, "d": 1.5, "e": 3.0}
     found = squad2_metrics(QUESTIONS, PREDICTIONS, odds)
-    # Above 1: b, which loses its 2/3, and d, which is right to be empty.
-    assert found["f1"] == pytest.approx(100 * (1 + 0 + 1 + 1 + 1) / 5)
+    # Above 1: b and e, which have answers and lose, and d, which is right to be empty.
+    assert found["f1"] == pytest.approx(100 * (1 + 0 + 1 + 1 + 0) / 5)
     found = squad2_metrics(QUESTIONS, PREDICTIONS, odds, null_threshold=2.0)
-    assert found["f1"] == pytest.approx(100 * (1 + 2 / 3 + 1 + 0 + 1) / 5)
+    assert found["f1"] == pytest.approx(100 * (1 + 2 / 3 + 1 + 0 + 0) / 5)
 
 
 def test_best_thresholds_worked_by_hand() -> None:
-    odds = {"a": -3.0, "b": 2.0, "c": 4.0, "d": 1.5, "e": 3.0}
-    found = squad2_metrics(QUESTIONS, PREDICTIONS, odds)
-    # All empty scores 3 (c, d, e). In the order of the odds: a +1 = 4, d -1 = 3, b adds 0 to the
-    # exact score and 2/3 to F1, e and c are empty and add nothing. So the best is 4 at -3.
-    assert found["best_exact"] == pytest.approx(80)
-    assert found["best_exact_thresh"] == -3
-    assert found["best_f1"] == pytest.approx(80)
-    assert found["best_f1_thresh"] == -3
-    odds["d"] = 2.5  # behind b, so that F1 goes on to 4 2/3 before it falls
-    found = squad2_metrics(QUESTIONS, PREDICTIONS, odds)
-    assert found["best_exact_thresh"] == -3
-    assert found["best_f1"] == pytest.approx(100 * (4 + 2 / 3) / 5)
+    odds = {"a": -3.0, "b": 2.0, "c": 4.0, "d": 1.5}
+    predictions = {name: PREDICTIONS[name] for name in odds}
+    found = squad2_metrics(QUESTIONS[:4], predictions, odds)
+    # All empty scores 2 (c, d). In the order of the odds: a +1 = 3, d -1 = 2, b adds 0 to the exact
+    # score and 2/3 to F1, c is empty and adds nothing. So the best is 3 at -3.
+    assert (found["best_exact"], found["best_exact_thresh"]) == (75, -3)
+    assert (found["best_f1"], found["best_f1_thresh"]) == (75, -3)
+    odds["d"] = 2.5  # behind b, so that F1 goes on to 3 2/3 before it falls
+    found = squad2_metrics(QUESTIONS[:4], predictions, odds)
+    assert (found["best_exact"], found["best_exact_thresh"]) == (75, -3)
+    assert found["best_f1"] == pytest.approx(100 * (3 + 2 / 3) / 4)
     assert found["best_f1_thresh"] == 2
 
 
