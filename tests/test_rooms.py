@@ -43,6 +43,7 @@ TORCH_HALF = frozenset(
         "finetuning",
         "tasks.finetune_job",
         "tasks.finetuning",
+        "squad_job",
         "teacher_config",
         "teacher_families",
         "teacher_heads",

@@ -26,6 +26,7 @@ from supernet.tasks.finetune_grid import (
 )
 from supernet.tasks.finetune_results import RESULTS_FILE, Results, load_results, save_results
 from supernet.tasks.metrics import primary
+from supernet.tasks.squad_cli import SQUAD_TASKS, SquadOptions, finetune_on_squad
 from supernet.tasks.task_examples import read_task_examples
 from supernet.tasks.task_files import ANSWER_FILES, task_files
 from supernet.tokenizer_files import (
@@ -42,9 +43,14 @@ DEFAULT_SEQUENCE_LENGTH = 128
 def finetune_model(
     *,
     model: Annotated[Path, typer.Option(help="Folder of extract-model or train-model.")],
-    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}: csv is files of your own.")],
+    task: Annotated[
+        str,
+        typer.Option(help=f"{', '.join((*TASKS, *SQUAD_TASKS))}: csv is files of your own."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the encoder with its head.")],
-    data: Annotated[Path | None, typer.Option(help="Official folder of a GLUE task.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Official folder of a GLUE task, or of SQuAD.")
+    ] = None,
     train: Annotated[
         Path | None, typer.Option(help="Instead of --data: .csv, .tsv, .jsonl with text and label.")
     ] = None,
@@ -67,8 +73,27 @@ def finetune_model(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every combination.")] = 1,
     sequence_length: Annotated[
-        int, typer.Option(min=5, help="Most tokens of an example.")
-    ] = DEFAULT_SEQUENCE_LENGTH,
+        int | None,
+        typer.Option(
+            min=5,
+            help=f"Most tokens of an example; default {DEFAULT_SEQUENCE_LENGTH}, of SQuAD 384.",
+        ),
+    ] = None,
+    doc_stride: Annotated[
+        int, typer.Option(min=1, help="SQuAD: tokens from a window of a context to the next.")
+    ] = 128,
+    max_query_length: Annotated[
+        int, typer.Option(min=1, help="SQuAD: most tokens of a question.")
+    ] = 64,
+    n_best: Annotated[
+        int, typer.Option(min=1, help="SQuAD: answers that are kept of a question.")
+    ] = 20,
+    max_answer_length: Annotated[
+        int, typer.Option(min=1, help="SQuAD: most tokens of an answer.")
+    ] = 30,
+    null_threshold: Annotated[
+        float, typer.Option(help="SQuAD 2.0: how much higher no answer must score.")
+    ] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -79,6 +104,31 @@ def finetune_model(
     Interrupted, it goes on with the next run when the same command is given again.
     """
     del json, version  # the frame around every command reads them
+    if task in SQUAD_TASKS:
+        if regression or test is not None:
+            raise InputError(f"--task {task} has neither --regression nor --test: leave them out")
+        check_apart(out, {"the folder of what is trained": model})
+        options = SquadOptions(
+            task=task,
+            data=data,
+            train=train,
+            dev=dev,
+            grid=grid,
+            tried={
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+            },
+            seeds=seeds,
+            sequence_length=sequence_length,
+            doc_stride=doc_stride,
+            max_query_length=max_query_length,
+            n_best=n_best,
+            max_answer_length=max_answer_length,
+            null_threshold=null_threshold,
+        )
+        return finetune_on_squad(model, out, options, device=device, overwrite=overwrite)
+    sequence_length = sequence_length or DEFAULT_SEQUENCE_LENGTH
     name = task_name(task)
     inputs = {"the folder of what is trained": model, "the folder of the task": data}
     check_apart(out, {what: path for what, path in inputs.items() if path is not None})
