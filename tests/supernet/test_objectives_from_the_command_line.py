@@ -28,9 +28,8 @@ SHAPE = "2-16-16-4-8"
 
 @pytest.fixture
 def train(cli: Cli, text: Path, space_file: Path, tmp_path: Path) -> Callable[..., Path]:
-    def run(
-        *more: object, out: str = "supernet", steps: int = 4, space: Path | None = None
-    ) -> Path:
+    def run(*more: object, steps: int = 4, space: Path | None = None) -> Path:
+        out = tmp_path / "supernet"
         request = ("--corpus", text, "--space", space or space_file, "--steps", steps)
         common = ("--sequence-length", 32, "--batch-size", 8, "--device", "cpu")
         code, _, error = cli(train_supernet, *request, *common, *more, "--out", out)
