@@ -2,8 +2,8 @@
 
     python -m benchmarks.topic_files OUT
 
-Columns `text` and `label`; labels are names of packages. Dev texts are of modules that the corpus
-holds out.
+Columns `text`, the first 40 words of a docstring, and `label`, the name of its package. Dev texts are
+of modules that the corpus holds out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmarks.topics import topic_texts
 
+_WORDS = 40
+
 
 def main() -> None:
     """Writes both files."""
@@ -21,7 +23,11 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     names, texts = topic_texts(per_topic=600)
     for file_name, held in (("train.csv", False), ("dev.csv", True)):
-        rows = [(text, names[number]) for text, number, is_held in texts if is_held == held]
+        rows = [
+            (" ".join(text.split()[:_WORDS]), names[number])
+            for text, number, is_held in texts
+            if is_held == held
+        ]
         with (out / file_name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("text", "label"))
