@@ -2,8 +2,8 @@
 
     python -m benchmarks.topic_files OUT
 
-Columns `text`, the first 40 words of a docstring, and `label`, the name of its package. Dev texts are
-of modules that the corpus holds out.
+Columns `text`, the first 40 words of a docstring, and `label`, the name of its package. Dev texts
+are of modules that the corpus holds out.
 """
 
 from __future__ import annotations

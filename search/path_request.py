@@ -123,4 +123,7 @@ class PathRequest:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("largest", "budget"):
             del values[name]
-        return {**values, **self.budget_options()}
+        budget = self.budget_options()
+        if self.max_score_drop is not None:  # the speed-up is what was found
+            budget = {"budget_statistic": budget["budget_statistic"]}
+        return {**values, **budget}

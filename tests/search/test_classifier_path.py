@@ -99,7 +99,11 @@ def test_the_fastest_within_a_quality_is_found_by_bisection(
     assert all(rung["holds"] for rung in rungs)
     assert answer.data["min_speedup"] == rungs[-1]["speedup"]
     assert load_model_folder(out / "model").onnx_sha256 == answer.data["onnx_sha256"]
-    assert "How fast within the quality" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "How fast within the quality" in page
+    (again,) = [line for line in page.splitlines() if "autotinybert --teacher" in line]
+    assert "--max-score-drop 100" in again
+    assert "--speedup" not in again, "what is shown can be typed again"
     assert bench.called.count("train-supernet") == 1, "rungs share it"
     assert bench.called.count("search-architecture") == len(rungs)
 
