@@ -70,6 +70,38 @@ def ordered_candidates(
     return sorted(fitting, key=lambda found: (found.loss, found.architecture))
 
 
+def next_candidate(ordered: Sequence[Candidate], lost: float, limit_ms: float) -> Candidate:
+    """The best that has the room that those before lacked; else the one with the most room.
+
+    Args:
+        ordered: those that were not tried yet, best first; at least one.
+        lost: by how much those before had less room than was predicted.
+        limit_ms: the budget, or what a speed-up comes to by the profile.
+    """
+    roomy = [found for found in ordered if limit_ms / found.latency_ms >= lost]
+    return roomy[0] if roomy else min(ordered, key=lambda found: found.latency_ms)
+
+
+def slack_lost(found: Try, limit_ms: float) -> float:
+    """By how much a file had less room within its budget than was predicted; 1 is nothing.
+
+    A verification must be sure, so it needs room for its own uncertainty, which the machine's
+    unrest decides. What one file lacked the next would lack, too.
+
+    Args:
+        found: it failed.
+        limit_ms: the budget, or what a speed-up comes to by the profile.
+    """
+    verification = found.verification
+    predicted = limit_ms / found.candidate.latency_ms
+    min_speedup = verification["budget"]["min_speedup"]
+    if min_speedup is not None:
+        measured = verification["speedup_lower"] and verification["speedup_lower"] / min_speedup
+    else:
+        measured = verification["upper_ms"] and limit_ms / verification["upper_ms"]
+    return max(predicted / measured, 1.0) if measured else 1.0
+
+
 def save_tries(path: Path, budget: Budget, tries: Sequence[Try]) -> None:
     """Writes every try of a whole path, passed or not, with its verification."""
     write_signed_json(

@@ -42,7 +42,15 @@ from predictor.cli import fit_predictor
 from predictor.model import LatencyPredictor, SlicePredictor
 from predictor.store import load_predictor
 from profiler.cli import profile_device
-from search.candidates import Try, hand_out, ordered_candidates, save_tries, withdraw
+from search.candidates import (
+    Try,
+    hand_out,
+    next_candidate,
+    ordered_candidates,
+    save_tries,
+    slack_lost,
+    withdraw,
+)
 from search.card_facts import card_of
 from search.cli import verify_model
 from search.comparison import measured_shapes, read_scores, score_profile
@@ -398,10 +406,14 @@ class WholePath:
         candidates = [*result.candidates, *self._profiled_candidates(result)]
         ordered = ordered_candidates(candidates, self.shortlist_ms(), result.limit_ms)
         tries: list[Try] = []
-        for candidate in ordered[: self.request.tries]:
+        lost = 1.0
+        while ordered and len(tries) < self.request.tries:
+            candidate = next_candidate(ordered, lost, result.limit_ms)
+            ordered.remove(candidate)
             tries.append(self._try(candidate))
             if tries[-1].outcome != "failed":
                 break
+            lost = max(lost, slack_lost(tries[-1], result.limit_ms))
         save_tries(self.out / VERIFICATION_FILE, self.request.budget, tries)
         return tries
 

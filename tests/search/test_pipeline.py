@@ -180,7 +180,7 @@ def test_a_candidate_that_fails_is_followed_by_the_next_best(
 def test_no_model_is_handed_out_when_every_candidate_is_over_its_budget(
     tmp_path: Path, bench_of: Callable[..., Any], request_of: Callable[..., PathRequest]
 ) -> None:
-    bench = bench_of(lambda _: 2.0)
+    bench = bench_of(lambda _: 20.0)
     out = tmp_path / "out"
     path = path_in(out, request_of(max_latency_ms=1.5), bench)
     (out / "model").mkdir()  # an earlier request's
