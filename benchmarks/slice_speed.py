@@ -3,11 +3,12 @@
     python -m benchmarks.slice_speed [paper]
 
 Claim: at most 1.10 times. The SuperPLM has MiniLM's shape, or with `paper` that of the paper,
-8-768-3072-12-768, and a full vocabulary; a batch is 32 sequences of 64 tokens, with `paper` 8 of 128; every gradient is computed, the word embedding's included. The plain model
-is Hugging Face's `BertModel` (fused attention) where a stock one has the shape, and in any case the
-extracted slice on its own. A slice is run as training runs it, with its word rows gathered and
-their gradient pushed; training does those two once for several slices, here they count in full. The optimiser's step over the
-whole SuperPLM, which training takes once for several slices, is timed apart.
+8-768-3072-12-768, and a full vocabulary; a batch is 32 sequences of 64 tokens, with `paper` 8 of
+128; every gradient is computed, the word embedding's included. The plain model is Hugging Face's
+`BertModel` (fused attention) where a stock one has the shape, and in any case the extracted slice
+on its own. A slice is run as training runs it, with its word rows gathered and their gradient
+pushed; training does those two once for several slices, here they count in full. The optimiser's
+step over the whole SuperPLM, which training takes once for several slices, is timed apart.
 """
 
 from __future__ import annotations
