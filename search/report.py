@@ -60,7 +60,8 @@ def path_report(path: WholePath, tries: Sequence[Try], outcome: Mapping[str, Any
         _again(path),
     ]
     where = f"{outcome['device']}; {describe_slice(slice_)}"
-    return page.page("A small encoder for this device", where, sections)
+    what = "encoder" if path.request.task is None else "classifier"
+    return page.page(f"A small {what} for this device", where, sections)
 
 
 class _Shapes:
@@ -187,7 +188,8 @@ def _front(
                 statistic=result.statistic,
             ),
             "Every point is a slice of one SuperPLM. Held-out loss: how far last-layer attention "
-            "scores and last hidden states are from the teacher's, on text kept for the search, in "
+            "scores and last hidden states (and a classifier's logits) are from the teacher's, on "
+            "text kept for the search, in "
             "units of the teacher's variance. Filled points were measured on this device; hollow "
             "ones have a predicted latency. The star is the exported file, after further training.",
         ),
