@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -20,6 +21,12 @@ from torch import Tensor
 from autotinybert.errors import InputError, WorkError
 
 T = TypeVar("T")
+
+# Processes that were started again after one died sometimes never find each other (seen with gloo
+# in one start of three): they give up soon, and torchrun starts them once more. Later they wait
+# as long as the first may take to prepare a text.
+_MEETING = timedelta(seconds=20)
+_WORK = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ def joined(device: str) -> Iterator[Group]:
     if size == 1:
         yield Group(device=found)
         return
-    dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if found.type == "cuda" else "gloo", timeout=_MEETING)
+    dist.distributed_c10d._set_pg_timeout(_WORK)  # there is no public name for it
     try:
         yield Group(rank, size, found)
     finally:
