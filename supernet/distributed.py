@@ -22,9 +22,9 @@ from autotinybert.errors import InputError, WorkError
 
 T = TypeVar("T")
 
-# Processes that were started again after one died sometimes never find each other (seen with gloo
-# in one start of three): they give up soon, and torchrun starts them once more. Later they wait
-# as long as the first may take to prepare a text.
+# Processes that torchrun starts again after one died sometimes do not find each other (seen with
+# gloo): they give up soon, so that they can be started once more. Later they wait as long as the
+# first may take to prepare a text.
 _MEETING = timedelta(seconds=20)
 _WORK = timedelta(hours=6)
 
