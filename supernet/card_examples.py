@@ -10,13 +10,13 @@ from supernet.encoder import Encoder
 from supernet.heads import Head
 from supernet.model_config import auto_class
 from supernet.onnx_graph import LOGITS_NAME, OUTPUT_NAME
-from supernet.tokenizer_files import TOKENIZER_FILE, VOCABULARY_FILE
-from supernet.tokenizer_padding import (
-    PAIRS_MERGES_FILE,
+from supernet.tokenizer_files import (
+    MERGES_FILE,
     PAIRS_VOCABULARY_FILE,
-    Padding,
-    padding_of,
+    TOKENIZER_FILE,
+    VOCABULARY_FILE,
 )
+from supernet.tokenizer_padding import Padding, padding_of
 from supernet.variants import Precision
 
 _TEXTS = '["A first text.", "And a second one."]'
@@ -187,7 +187,7 @@ def _tokenizer(files: Mapping[str, bytes], *, lowercase: bool) -> _Tokenizer:
         return _Tokenizer("from tokenizers import BertWordPieceTokenizer", made)
     made = (
         "tokenizer = ByteLevelBPETokenizer("
-        f'f"{{folder}}/{PAIRS_VOCABULARY_FILE}", f"{{folder}}/{PAIRS_MERGES_FILE}")\n'
+        f'f"{{folder}}/{PAIRS_VOCABULARY_FILE}", f"{{folder}}/{MERGES_FILE}")\n'
         'first, last = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]\n'
         "tokenizer.post_processor = RobertaProcessing(last, first)"
     )

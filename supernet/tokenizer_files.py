@@ -113,20 +113,6 @@ def tokenizer_settings(files: Mapping[str, bytes]) -> dict[str, Any]:
     return settings
 
 
-def default_tokenizer_class(files: Mapping[str, bytes]) -> str:
-    """The class for files that name none: BERT's for word pieces, else the general one.
-
-    RoBERTa's two files are read by its own class alone.
-    """
-    if TOKENIZER_FILE in files:
-        kind = json.loads(files[TOKENIZER_FILE])["model"].get("type", "WordPiece")
-        if kind != "WordPiece":
-            return "PreTrainedTokenizerFast"
-    elif VOCABULARY_FILE not in files and MERGES_FILE in files:
-        return "RobertaTokenizer"
-    return "BertTokenizer"
-
-
 def _largest_id_in_json(content: bytes) -> int:
     document = json.loads(content)
     vocabulary = document["model"]["vocab"]  # token to id; in Unigram models a list of pairs

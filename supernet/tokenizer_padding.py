@@ -13,17 +13,12 @@ from typing import Any
 
 from autotinybert.errors import InputError
 from supernet.tokenizer_files import (
+    PAIRS_VOCABULARY_FILE,
+    SPECIAL_TOKENS_FILE,
     TOKENIZER_FILE,
     VOCABULARY_FILE,
-    default_tokenizer_class,
     tokenizer_settings,
 )
-
-# A RoBERTa folder has these two, or a tokenizer.json, or both.
-PAIRS_VOCABULARY_FILE = "vocab.json"
-PAIRS_MERGES_FILE = "merges.txt"
-
-_SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 
 
 @dataclass(frozen=True)
@@ -57,29 +52,25 @@ def padding_of(files: Mapping[str, bytes]) -> Padding:
 
 def tokenizer_class(files: Mapping[str, bytes]) -> str:
     """The class for files that name none: BERT's for word pieces, RoBERTa's for its own pairs."""
+    kind = _model_kind(files)
+    if kind == "WordPiece":
+        return "BertTokenizer"
     ids = _token_ids(files)
-    general = "PreTrainedTokenizerFast"
-    found = default_tokenizer_class(files) if _has_word_pieces(files) else general
-    has_roberta_tokens = all(token in ids for token in ("<s>", "</s>", "<pad>"))
-    if found == general and has_roberta_tokens and _has_byte_pairs(files):
-        return "RobertaTokenizer"
-    return found
+    of_roberta = kind == "BPE" and all(token in ids for token in ("<s>", "</s>", "<pad>"))
+    return "RobertaTokenizer" if of_roberta else "PreTrainedTokenizerFast"
 
 
-def _has_word_pieces(files: Mapping[str, bytes]) -> bool:
-    return TOKENIZER_FILE in files or VOCABULARY_FILE in files
-
-
-def _has_byte_pairs(files: Mapping[str, bytes]) -> bool:
-    if TOKENIZER_FILE not in files:
-        return PAIRS_VOCABULARY_FILE in files
-    model = _json_object(files, TOKENIZER_FILE).get("model")
-    return isinstance(model, dict) and model.get("type") == "BPE"
+def _model_kind(files: Mapping[str, bytes]) -> str:
+    """The kind of a tokenizer's model, as `tokenizer.json` calls it."""
+    if TOKENIZER_FILE in files:
+        model = _json_object(files, TOKENIZER_FILE).get("model")
+        return str(model.get("type", "WordPiece")) if isinstance(model, dict) else "WordPiece"
+    return "WordPiece" if VOCABULARY_FILE in files else "BPE"
 
 
 def _candidates(files: Mapping[str, bytes]) -> Iterator[str]:
     """Tokens that may be what is padded with, the likeliest first."""
-    for document in (tokenizer_settings(files), _json_object(files, _SPECIAL_TOKENS_FILE)):
+    for document in (tokenizer_settings(files), _json_object(files, SPECIAL_TOKENS_FILE)):
         token = document.get("pad_token")
         if isinstance(token, dict):
             token = token.get("content")

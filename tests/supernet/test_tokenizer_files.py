@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, models
 from autotinybert.errors import InputError
 from supernet.tokenizer_files import (
     check_tokenizer_files,
-    default_tokenizer_class,
     read_tokenizer_files,
     tokenizer_settings,
 )
+from supernet.tokenizer_padding import tokenizer_class
 
 Files = dict[str, bytes]
 
@@ -86,7 +86,7 @@ def test_settings_are_those_of_the_config_file(tokenizer_files: Files) -> None:
 
 
 def test_only_word_pieces_are_taken_for_berts(tokenizer_files: Files) -> None:
-    assert default_tokenizer_class(tokenizer_files) == "BertTokenizer"
-    assert default_tokenizer_class({"vocab.txt": b""}) == "BertTokenizer"
+    assert tokenizer_class(tokenizer_files) == "BertTokenizer"
+    assert tokenizer_class({"vocab.txt": b""}) == "BertTokenizer"
     pairs = Tokenizer(models.BPE(vocab={"a": 0}, merges=[])).to_str().encode()
-    assert default_tokenizer_class({"tokenizer.json": pairs}) == "PreTrainedTokenizerFast"
+    assert tokenizer_class({"tokenizer.json": pairs}) == "PreTrainedTokenizerFast"

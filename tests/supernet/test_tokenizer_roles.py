@@ -14,9 +14,9 @@ from autotinybert.errors import InputError
 from supernet.tokenizer import load_tokenizer, special_ids, vocabulary_size
 from supernet.tokenizer_files import (
     check_tokenizer_files,
-    default_tokenizer_class,
     read_tokenizer_files,
 )
+from supernet.tokenizer_padding import tokenizer_class
 from supernet.tokenizer_roles import ROLES, frame_of
 
 TEXTS = [
@@ -83,7 +83,7 @@ def test_byte_level_pairs_are_tokenised_as_transformers_does(
 def test_the_two_files_travel_together_and_are_checked(roberta_folder: Path) -> None:
     files = read_tokenizer_files(roberta_folder)
     assert set(files) == {"vocab.json", "merges.txt"}
-    assert default_tokenizer_class(files) == "RobertaTokenizer"
+    assert tokenizer_class(files) == "RobertaTokenizer"
     rows = vocabulary_size(load_tokenizer(roberta_folder))
     check_tokenizer_files(files, rows)
     with pytest.raises(
